@@ -1,0 +1,68 @@
+//! What a router asks its host to do besides writing, and the answers it takes back.
+
+use alloc::boxed::Box;
+
+use crate::wire::CloseCode;
+use crate::{ConnId, Ticket};
+
+/// Host work other than writing. Rare beside writes, hence owned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Effect {
+    /// Flush what is left for `conn`, then close its transport with `code`; report the end with
+    /// [`Router::closed`](crate::Router::closed).
+    Close {
+        /// The connection; the router takes no more input from it.
+        conn: ConnId,
+        /// For the transport's close frame, where it has one.
+        code: CloseCode,
+    },
+    /// Send the transport's own ping: this connection's client would not understand a `ping` frame.
+    Ping {
+        /// The connection.
+        conn: ConnId,
+    },
+    /// Read no more from `conn` while `paused`: its earlier requests still wait for an answer.
+    Pause {
+        /// The connection.
+        conn: ConnId,
+        /// `false` ends the pause.
+        paused: bool,
+    },
+    /// Decide a request, now or later; settle it with [`Router::answer`](crate::Router::answer).
+    Authorize {
+        /// Pairs the answer with this question.
+        ticket: Ticket,
+        /// Who asks.
+        conn: ConnId,
+        /// What for.
+        request: Box<Request>,
+    },
+}
+
+/// What [`Effect::Authorize`] asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Request {
+    /// May the connection subscribe to this channel?
+    Subscribe {
+        /// Channel name.
+        channel: Box<str>,
+        /// What the client sent to prove it.
+        token: Option<Box<str>>,
+    },
+    /// May the connection publish into this channel?
+    Publish {
+        /// Channel name.
+        channel: Box<str>,
+    },
+}
+
+/// The answer to a [`Request`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// Go on.
+    Allow,
+    /// The client gets error 1004 (forbidden).
+    Deny,
+}

@@ -1,0 +1,33 @@
+//! What a shard drives: the router in production, an echo behind the very same I/O path in tests.
+
+use pulse_core::{Batch, ConnId, Effect, Kind, Link, Now, Stats, Time};
+
+/// The inputs and outputs of [`pulse_core::Router`], so that the I/O path can be tested with another one behind it.
+///
+/// Inputs of one turn are stacked; then `poll_write` is drained, then `poll_effect`. Stopping early keeps the rest.
+pub trait Engine {
+    /// Opens a turn: sets its clock, fires what is due.
+    fn advance(&mut self, now: Now);
+    /// A transport is ready for frames.
+    fn open(&mut self, link: Link) -> ConnId;
+    /// One whole transport message, unmasked.
+    fn receive(&mut self, conn: ConnId, kind: Kind, message: &[u8]);
+    /// The client is alive: it sent something that is no message (a control frame, a text ping).
+    fn heard(&mut self, conn: ConnId);
+    /// `false` after a short write, whose tail the host keeps; `true` once that tail is gone.
+    fn set_writable(&mut self, conn: ConnId, writable: bool);
+    /// The transport is gone.
+    fn closed(&mut self, conn: ConnId);
+    /// The turn holds as much as it should: drain before the next input.
+    fn is_full(&self) -> bool;
+    /// Tells every client to go and to come back within `spread_ms`.
+    fn drain(&mut self, spread_ms: u64);
+    /// The next bytes for some connections.
+    fn poll_write(&mut self) -> Option<Batch<'_>>;
+    /// The next thing that only a host can do.
+    fn poll_effect(&mut self) -> Option<Effect>;
+    /// When `advance` is due at the latest.
+    fn poll_timeout(&self) -> Option<Time>;
+    /// Counters for metrics.
+    fn stats(&self) -> Stats;
+}
