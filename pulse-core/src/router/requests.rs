@@ -264,8 +264,7 @@ impl Router {
         // A host that was asked to pause has sent on what it had read already; beyond that nothing is kept.
         let mut bytes = frames;
         while let Split::Frame { map, rest } = wire::split(bytes, bytes.len()) {
-            let id = wire::decode(map).map_or_else(|error| error.id(), |frame| frame.id());
-            self.refuse(slot, id, ErrorCode::LIMIT_EXCEEDED, "too many requests wait for an earlier one");
+            self.refuse(slot, request_id(map), ErrorCode::LIMIT_EXCEEDED, "too many requests wait for an earlier one");
             bytes = rest;
         }
     }
@@ -335,5 +334,19 @@ impl Router {
 
     fn unavailable(&mut self, slot: Slot, id: u64, what: &str) {
         self.refuse(slot, id, ErrorCode::NOT_AVAILABLE, &alloc::format!("this server does not offer {what}"));
+    }
+}
+
+/// The id that a request asks to be answered under, 0 for none.
+fn request_id(map: &[u8]) -> u64 {
+    match wire::decode(map) {
+        Ok(Frame::Subscribe(request)) => request.id,
+        Ok(Frame::Unsubscribe(request)) => request.id,
+        Ok(Frame::Publish(request)) => request.id.unwrap_or(0),
+        Ok(Frame::History(request)) => request.id,
+        Ok(Frame::Presence(request)) => request.id,
+        Ok(Frame::Refresh(request)) => request.id,
+        Ok(_) | Err(DecodeError::Malformed(_)) => 0,
+        Err(DecodeError::Invalid(invalid)) => invalid.id,
     }
 }
