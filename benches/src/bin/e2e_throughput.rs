@@ -47,17 +47,17 @@ fn main() -> Result<(), Box<dyn Error>> {
     while Instant::now() < end {
         events.clear();
         epoll::wait(&epoll, spare_capacity(&mut events), None)?;
-        for event in events.drain(..) {
-            let n = event.data.u64() as usize;
+        for epoll::Event { flags, data } in events.drain(..) {
+            let n = data.u64() as usize;
             let client = &mut clients[n];
-            if event.flags.contains(epoll::EventFlags::IN) {
+            if flags.contains(epoll::EventFlags::IN) {
                 match client.read(&mut buffer, |_| delivered += 1) {
                     Ok(0) => return Err("the server closed a connection".into()),
                     Err(error) if error.kind() != ErrorKind::WouldBlock => return Err(error.into()),
                     _ => {}
                 }
             }
-            if event.flags.contains(epoll::EventFlags::OUT) {
+            if flags.contains(epoll::EventFlags::OUT) {
                 match client.write(&block[at[n]..]) {
                     Ok(written) => {
                         published += written as u64;
