@@ -30,7 +30,7 @@ impl Rng {
 
     /// A number below `bound`.
     pub(crate) fn below(&mut self, bound: usize) -> usize {
-        ((self.next() >> 32) * bound as u64 >> 32) as usize
+        (((self.next() >> 32) * bound as u64) >> 32) as usize
     }
 
     pub(crate) fn one_in(&mut self, chances: usize) -> bool {
