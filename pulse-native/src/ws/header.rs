@@ -198,3 +198,67 @@ impl Head {
         Ok(Some(Self { opcode, fin, mask, len, size }))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use fastwebsockets::{Frame, OpCode, Payload};
+
+    use super::*;
+
+    const OPCODES: [(Opcode, OpCode); 6] = [
+        (Opcode::Continuation, OpCode::Continuation),
+        (Opcode::Text, OpCode::Text),
+        (Opcode::Binary, OpCode::Binary),
+        (Opcode::Close, OpCode::Close),
+        (Opcode::Ping, OpCode::Ping),
+        (Opcode::Pong, OpCode::Pong),
+    ];
+
+    #[test]
+    fn headers_are_those_of_fastwebsockets() {
+        for (ours, theirs) in OPCODES {
+            for len in [0, 1, 125, 126, 127, 65_535, 65_536, 100_000] {
+                let payload = vec![0; len];
+                let mut expected = [0; 16];
+                let size =
+                    Frame::new(true, theirs, None, Payload::Borrowed(&payload)).fmt_head(&mut expected);
+                assert_eq!(*header(ours, len), expected[..size], "{ours:?} of {len} bytes");
+            }
+        }
+    }
+
+    #[test]
+    fn masked_frames_are_those_of_fastwebsockets() {
+        for (ours, theirs) in OPCODES {
+            for len in [0, 1, 7, 125, 126, 65_536] {
+                let payload: Vec<u8> = (0..len).map(|i| i as u8).collect();
+                let mask = [0xa1, 2, 0x33, 4];
+                let mut frame = Frame::new(true, theirs, Some(mask), Payload::Owned(payload.clone()));
+                frame.mask();
+                let mut out = b"before".to_vec();
+                masked(&mut out, ours, &payload, mask);
+                assert_eq!(out[6..], *frame.write(&mut Vec::new()), "{ours:?} of {len} bytes");
+            }
+        }
+    }
+
+    #[test]
+    fn a_header_is_read_as_it_was_written_and_only_when_it_is_whole() {
+        for len in [0, 125, 126, 65_535, 65_536] {
+            let mut bytes = Vec::new();
+            masked(&mut bytes, Opcode::Binary, &vec![0; len], [1, 2, 3, 4]);
+            let size = bytes.len() - len;
+            for cut in 0..size {
+                assert_eq!(Head::parse(&bytes[..cut], Sender::Client), Ok(None), "{cut} of {size} bytes");
+            }
+            let head = Head { opcode: Opcode::Binary, fin: true, mask: [1, 2, 3, 4], len: len as u64, size };
+            assert_eq!(Head::parse(&bytes, Sender::Client), Ok(Some(head)));
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "at most 125 bytes")]
+    fn a_control_frame_of_ours_is_never_too_long() {
+        control(&mut Vec::new(), Opcode::Ping, &[0; 126]);
+    }
+}

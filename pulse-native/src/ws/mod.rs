@@ -31,6 +31,8 @@ mod close;
 mod header;
 mod mask;
 mod message;
+#[cfg(test)]
+mod oracle;
 mod reader;
 #[cfg(test)]
 mod tests;
