@@ -113,8 +113,10 @@ impl Reader<'_> {
             let path = format!("{shown}.{key}");
             let Some(setting) = by_path(&format!("{section}.{key}")) else {
                 let keys = || SETTINGS.iter().filter(|setting| setting.section == section);
-                let near = nearest(key, keys().map(|setting| setting.key)).map(|key| format!("{shown}.{key}"));
-                let elsewhere = SETTINGS.iter().find(|setting| setting.key == key).map(|setting| setting.path());
+                let near =
+                    nearest(key, keys().map(|setting| setting.key)).map(|key| format!("{shown}.{key}"));
+                let elsewhere =
+                    SETTINGS.iter().find(|setting| setting.key == key).map(|setting| setting.path());
                 self.unknown(origin, path, near.or(elsewhere));
                 continue;
             };
@@ -133,7 +135,13 @@ impl Reader<'_> {
         }
     }
 
-    fn table(&mut self, name: &str, item: &Item, origin: Origin, read: impl FnOnce(&mut Self, &dyn TableLike)) {
+    fn table(
+        &mut self,
+        name: &str,
+        item: &Item,
+        origin: Origin,
+        read: impl FnOnce(&mut Self, &dyn TableLike),
+    ) {
         if let Some(table) = item.as_table_like() {
             return read(self, table);
         }
@@ -158,7 +166,9 @@ impl Reader<'_> {
     /// The value as the file has it.
     fn shown(&self, item: &Item) -> String {
         match item {
-            Item::Value(value) => value.span().and_then(|span| self.text.get(span)).unwrap_or("a table").to_owned(),
+            Item::Value(value) => {
+                value.span().and_then(|span| self.text.get(span)).unwrap_or("a table").to_owned()
+            }
             Item::ArrayOfTables(_) => "an array of tables".to_owned(),
             Item::Table(_) | Item::None => "a table".to_owned(),
         }

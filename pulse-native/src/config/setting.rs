@@ -288,7 +288,7 @@ macro_rules! numbers {
     ($($type:ty),*) => {$(
         impl Field for $type {
             fn to_value(&self) -> Value {
-                Value::Number(u64::try_from(*self).expect(FITS))
+                Value::Number(u64::from(*self))
             }
 
             fn set(&mut self, value: Value) {
@@ -299,7 +299,7 @@ macro_rules! numbers {
     )*};
 }
 
-numbers!(u16, u32, u64, usize);
+numbers!(u16, u32);
 
 #[cfg(test)]
 mod tests {
