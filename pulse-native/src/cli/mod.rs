@@ -13,11 +13,8 @@ use std::{
 
 use clap::{Parser, Subcommand};
 
-/// The process did what it was asked to.
-const DONE: u8 = 0;
-/// Something failed at run time: an address in use, a server that cannot be reached.
-const FAILED: u8 = 1;
-/// The command line or the configuration is wrong. The parser of the command line exits with the same number.
+/// The exit code where the command line or the configuration is wrong. The parser of the command line uses the same
+/// number; run-time failures are [`ExitCode::FAILURE`].
 const MISUSED: u8 = 2;
 
 /// Pulse, a realtime publish/subscribe server.

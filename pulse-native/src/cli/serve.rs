@@ -8,7 +8,7 @@ use pulse_native::{
     log,
 };
 
-use super::{DONE, MISUSED, complain, flags::Flags};
+use super::{MISUSED, complain, flags::Flags};
 
 /// What to serve with.
 #[derive(Args, Debug)]
@@ -41,7 +41,7 @@ fn run(loaded: &Loaded) -> ExitCode {
         tracing::warn!("{warning}");
     }
     announce(loaded);
-    ExitCode::from(DONE)
+    ExitCode::SUCCESS
 }
 
 /// Logs the effective settings, a line for each section: what holds, and what made it so.

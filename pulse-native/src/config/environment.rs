@@ -57,11 +57,11 @@ fn given(setting: &'static Setting, name: String, value: OsString) -> Result<Giv
             let kubernetes = || {
                 "Kubernetes sets this variable for a service of this name: \
                  put enableServiceLinks: false into the pod's spec, or rename the service"
-                    .to_owned()
+                    .into()
             };
             let hint = if is_link(&text) { Some(kubernetes()) } else { refused.hint };
-            let (key, allowed) = (setting.path(), setting.kind.allowed());
-            Err(ConfigError::BadValue { origin, key, given: text, allowed, hint })
+            let (key, allowed) = (setting.path(), setting.kind.allowed().into());
+            Err(ConfigError::BadValue { origin, key, given: text.into(), allowed, hint })
         }
     }
 }

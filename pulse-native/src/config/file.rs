@@ -92,8 +92,8 @@ impl Reader<'_> {
                 self.into.errors.push(ConfigError::BadValue {
                     origin,
                     key: "the name of a namespace".to_owned(),
-                    given: Value::Text(name.to_owned()).to_string(),
-                    allowed: NAMESPACE.to_owned(),
+                    given: Value::Text(name.to_owned()).to_string().into(),
+                    allowed: NAMESPACE.into(),
                     hint: None,
                 });
                 continue;
@@ -127,8 +127,8 @@ impl Reader<'_> {
                     self.into.given.push(Given { setting, namespace, value, origin });
                 }
                 Err(Refused { hint }) => {
-                    let given = self.shown(item);
-                    let allowed = setting.kind.allowed();
+                    let given = self.shown(item).into();
+                    let allowed = setting.kind.allowed().into();
                     self.into.errors.push(ConfigError::BadValue { origin, key: path, given, allowed, hint });
                 }
             }
@@ -148,8 +148,8 @@ impl Reader<'_> {
         self.into.errors.push(ConfigError::BadValue {
             origin,
             key: name.to_owned(),
-            given: self.shown(item),
-            allowed: format!("a table, as in [{name}]"),
+            given: self.shown(item).into(),
+            allowed: format!("a table, as in [{name}]").into(),
             hint: None,
         });
     }

@@ -185,7 +185,7 @@ words! {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::Config, *};
 
     /// A few values at the edge of what a setting takes.
     fn edges(setting: &Setting) -> Vec<Value> {
