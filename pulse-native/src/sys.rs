@@ -1,16 +1,18 @@
 //! The operating system as the shards use it: non-blocking sockets, epoll, the limit of open files.
 //!
 //! Every raw system call of the server is made here, through rustix; what its outcome means is the caller's business.
-//! No `unsafe` so far: if a measurement ever asks for some, this is the only module that may hold it.
+//! This is the only module that may hold `unsafe`; the one block there is registers the epoll with tokio.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::rc::Rc;
 
 use rustix::event::{Timespec, epoll};
 use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{self, RecvFlags, SendFlags, SocketFlags};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::io::unix::AsyncFd;
 
 #[cfg(not(target_os = "linux"))]
 compile_error!("the Pulse server runs on Linux only so far: its shards wait with epoll");
@@ -78,8 +80,6 @@ pub(crate) struct Interest {
 }
 
 impl Interest {
-    pub(crate) const READ: Self = Self { read: true, write: false };
-
     fn flags(self) -> epoll::EventFlags {
         let mut flags = epoll::EventFlags::empty();
         flags.set(epoll::EventFlags::IN, self.read);
@@ -146,16 +146,18 @@ impl Epoll {
     }
 }
 
-impl AsFd for Epoll {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+impl AsRawFd for Epoll {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
     }
 }
 
-impl std::os::fd::AsRawFd for Epoll {
-    fn as_raw_fd(&self) -> std::os::fd::RawFd {
-        self.0.as_raw_fd()
-    }
+/// Has tokio tell when the epoll has something. Needs a runtime around it.
+pub(crate) fn register(epoll: Rc<Epoll>) -> io::Result<AsyncFd<Rc<Epoll>>> {
+    // SAFETY: the epoll owns its descriptor, never replaces it, and lives at least as long as this handle on it, so
+    // `as_raw_fd` returns the same open descriptor until the `AsyncFd` is dropped.
+    let registered = unsafe { AsyncFd::register_with_interest(epoll, tokio::io::Interest::READABLE) };
+    registered.map_err(|error| error.into_parts().1)
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 
 use std::time::Instant;
 
+use pulse_core::Time;
 use tracing::{debug, warn};
 
 use super::conn::{Key, Phase};
@@ -164,16 +165,16 @@ impl<E: Engine> Shard<E> {
         self.engine.drain(self.options.retry_spread_ms);
     }
 
-    /// Whether the shard has drained, or its time for that is over.
-    pub(super) fn is_over(&self) -> bool {
+    /// When the time for leaving ends, once nobody is left or it has come.
+    pub(super) fn is_over(&self) -> Option<Time> {
         match self.drain {
-            Some(Drain::Until(end)) => self.net.table.len() == 0 || self.now >= end,
-            _ => false,
+            Some(Drain::Until(end)) if self.net.table.len() == 0 || self.now >= end => Some(end),
+            _ => None,
         }
     }
 
     /// Drops the connections that are left; returns how many these were.
-    pub(super) fn cut_off(mut self) -> usize {
+    pub(super) fn cut_off(&mut self) -> usize {
         let left: Vec<Key> = self.net.table.iter().map(|(key, _)| key).collect();
         for &key in &left {
             self.remove(key);

@@ -27,7 +27,7 @@ impl Key {
         Self(bits)
     }
 
-    pub(super) fn to_bits(self) -> u64 {
+    pub(super) const fn to_bits(self) -> u64 {
         self.0
     }
 
@@ -85,6 +85,11 @@ pub(super) struct Rare {
 }
 
 impl Rare {
+    /// Whether the socket took nothing of the tail for `ms` milliseconds.
+    pub(super) fn is_stalled(&self, now: Time, ms: u64) -> bool {
+        !self.tail.is_empty() && now.ms_since(self.tail.moved) >= ms
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.head.is_empty() && self.tail.is_empty() && self.pong.is_empty() && !self.text_pong
     }

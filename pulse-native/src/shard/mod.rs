@@ -21,7 +21,6 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use pulse_core::{Answer, Effect, Time};
-use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
 use tokio::time::Sleep;
@@ -34,7 +33,7 @@ use crate::engine::Engine;
 use crate::http::{Http, Upgraded};
 use crate::metrics::ShardMetrics;
 use crate::server::Options;
-use crate::sys::{Epoll, Event};
+use crate::sys::{self, Epoll, Event};
 use crate::ws::{self, Opcode};
 
 /// Sends of one flush before the loop looks at its sockets again: 1 to 2 ms.
@@ -125,7 +124,7 @@ impl<E: Engine> Shard<E> {
             listener: Some(listener),
             accept_at: None,
             complained_at: None,
-            poller: AsyncFd::with_interest(Rc::clone(&epoll), Interest::READABLE)?,
+            poller: sys::register(Rc::clone(&epoll))?,
             events: Vec::with_capacity(EVENTS),
             next_event: 0,
             arrived: Vec::new(),
@@ -163,8 +162,11 @@ impl<E: Engine> Shard<E> {
             })
             .await;
             busy = self.turn();
-            if self.is_over() {
-                return self.cut_off();
+            if let Some(end) = self.is_over() {
+                let http = Arc::clone(&self.http);
+                let left = self.cut_off();
+                http.idle(self.clock.instant(end)).await;
+                return left;
             }
             if busy {
                 // Accepts, HTTP and timers have their turn between the parts of a long flush.

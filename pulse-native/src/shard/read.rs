@@ -15,7 +15,7 @@ use super::{Shard, close};
 use crate::engine::Engine;
 use crate::handshake::{self, Accepted, Fast};
 use crate::http::Upgraded;
-use crate::sys::{self, Interest, Ready};
+use crate::sys::{self, Ready};
 use crate::ws::Event;
 
 /// The listener's key: no connection has it.
@@ -151,6 +151,9 @@ impl<E: Engine> Shard<E> {
             self.buf[..held].copy_from_slice(&rare.head);
         }
         let Some(len) = self.recv(key, held) else { return };
+        if !self.options.websocket {
+            return self.hand_to_hyper(key, len);
+        }
         match handshake::fast(&self.buf[..len], self.http.policy()) {
             Fast::Upgrade { accepted, used } => {
                 if !self.http.seats().take() {
