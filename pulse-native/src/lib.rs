@@ -2,7 +2,10 @@
 //!
 //! This crate moves bytes and decides nothing about the protocol; the binary `pulse` is a thin shell over it.
 
+pub mod client;
 pub mod config;
 pub mod engine;
+pub mod handshake;
 pub mod log;
 pub mod metrics;
+pub mod ws;
