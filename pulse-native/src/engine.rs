@@ -1,6 +1,6 @@
 //! What a shard drives: the router in production, an echo behind the very same I/O path in tests.
 
-use pulse_core::{Batch, ConnId, Effect, Kind, Link, Now, Stats, Time};
+use pulse_core::{Answer, Batch, ConnId, Effect, Kind, Link, Now, Stats, Ticket, Time};
 
 /// The inputs and outputs of [`pulse_core::Router`], so that the I/O path can be tested with another one behind it.
 ///
@@ -18,6 +18,8 @@ pub trait Engine {
     fn set_writable(&mut self, conn: ConnId, writable: bool);
     /// The transport is gone.
     fn closed(&mut self, conn: ConnId);
+    /// Settles an [`Effect::Authorize`].
+    fn answer(&mut self, ticket: Ticket, answer: Answer);
     /// The turn holds as much as it should: drain before the next input.
     fn is_full(&self) -> bool;
     /// Tells every client to go and to come back within `spread_ms`.
