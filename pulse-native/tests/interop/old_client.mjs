@@ -16,18 +16,18 @@ if (url === undefined) {
 const WAIT_MS = 5000;
 const KNOWN_TYPES = new Set(['connected', 'ack', 'error', 'publish', 'presence', 'ping', 'pong']);
 
-/** One connection; what it receives waits in line until it is asked for. */
+/** One connection; what happens to it waits in line until it is asked for. */
 class OldClient {
   #socket;
-  #received = [];
-  #trouble = null;
+  /** Functions: each returns a frame, or throws what went wrong instead. */
+  #events = [];
   #wake = () => {};
 
   constructor() {
     this.#socket = new WebSocket(url);
-    this.#socket.on('message', (data, isBinary) => this.#note(() => this.#received.push(OldClient.#frame(data, isBinary))));
-    this.#socket.on('error', (error) => this.#note(() => { throw error; }));
-    this.#socket.on('close', (code, reason) => this.#note(() => { throw new Error(`closed with ${code} ${reason}`); }));
+    this.#socket.on('message', (data, isBinary) => this.#happened(() => OldClient.#frame(data, isBinary)));
+    this.#socket.on('error', (error) => this.#happened(() => { throw error; }));
+    this.#socket.on('close', (code, reason) => this.#happened(() => { throw new Error(`closed with ${code} ${reason}`); }));
   }
 
   /** Connects and waits for `connected`, as the first release's client does. */
@@ -73,14 +73,13 @@ class OldClient {
 
   async #receive(what) {
     const deadline = AbortSignal.timeout(WAIT_MS);
-    while (this.#received.length === 0) {
-      if (this.#trouble !== null) throw this.#trouble;
+    while (this.#events.length === 0) {
       await new Promise((resolve, reject) => {
         this.#wake = resolve;
         deadline.onabort = () => reject(new Error(`no ${what} within ${WAIT_MS} ms`));
       });
     }
-    return this.#received.shift();
+    return this.#events.shift()();
   }
 
   /** What the first release's published page does with a message, and what it takes for granted. */
@@ -92,12 +91,8 @@ class OldClient {
     return frame;
   }
 
-  #note(event) {
-    try {
-      event();
-    } catch (error) {
-      this.#trouble ??= error;
-    }
+  #happened(event) {
+    this.#events.push(event);
     this.#wake();
   }
 }
