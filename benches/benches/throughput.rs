@@ -80,7 +80,9 @@ fn codec(c: &mut Criterion) {
             b.iter(|| {
                 out.clear();
                 out.extend_from_slice(&[0; 4]);
-                black_box(&tagged).serialize(&mut rmp_serde::Serializer::new(&mut out).with_struct_map()).unwrap();
+                black_box(&tagged)
+                    .serialize(&mut rmp_serde::Serializer::new(&mut out).with_struct_map())
+                    .unwrap();
                 let len = (out.len() as u32 - 4).to_be_bytes();
                 out[..4].copy_from_slice(&len);
                 black_box(out.len())
@@ -90,7 +92,9 @@ fn codec(c: &mut Criterion) {
             b.iter(|| {
                 out.clear();
                 out.extend_from_slice(&[0; 4]);
-                black_box(&flat).serialize(&mut rmp_serde::Serializer::new(&mut out).with_struct_map()).unwrap();
+                black_box(&flat)
+                    .serialize(&mut rmp_serde::Serializer::new(&mut out).with_struct_map())
+                    .unwrap();
                 let len = (out.len() as u32 - 4).to_be_bytes();
                 out[..4].copy_from_slice(&len);
                 black_box(out.len())
@@ -127,7 +131,8 @@ fn codec(c: &mut Criterion) {
 
 /// A router with `connections` clients, each subscribed to what `channels` names for it.
 fn router(connections: u32, channels: impl Fn(u32) -> Vec<String>) -> (Router, Vec<ConnId>) {
-    let limits = Limits { max_channels: 1_000_000, max_subscriptions_per_connection: 1000, ..Limits::default() };
+    let limits =
+        Limits { max_channels: 1_000_000, max_subscriptions_per_connection: 1000, ..Limits::default() };
     let mut router = Router::new(Config { limits, ..Config::default() }, Seed(1));
     router.advance(Now::default());
     let conns: Vec<ConnId> = (0..connections)
@@ -136,7 +141,8 @@ fn router(connections: u32, channels: impl Fn(u32) -> Vec<String>) -> (Router, V
             let mut message = Vec::new();
             Frame::Connect(wire::Connect { version: 1, ..wire::Connect::default() }).encode(&mut message);
             for channel in channels(n) {
-                Frame::Subscribe(Subscribe { id: 1, channel: &channel, ..Subscribe::default() }).encode(&mut message);
+                Frame::Subscribe(Subscribe { id: 1, channel: &channel, ..Subscribe::default() })
+                    .encode(&mut message);
             }
             router.receive(conn, Kind::Binary, &message);
             drain(&mut router);

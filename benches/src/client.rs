@@ -40,7 +40,9 @@ impl Client {
         )
         .into_bytes();
         if dialect == Dialect::V1 {
-            message(&mut request, |out| Frame::Connect(Connect { version: 1, ..Connect::default() }).encode(out));
+            message(&mut request, |out| {
+                Frame::Connect(Connect { version: 1, ..Connect::default() }).encode(out)
+            });
         }
         stream.write_all(&request)?;
         let mut client = Self { stream, rest: Vec::new() };
@@ -164,7 +166,9 @@ fn frames(bytes: &[u8], on: &mut impl FnMut(&[u8])) -> usize {
     let mut at = 0;
     while bytes.len() >= at + 2 {
         let (len, head) = match bytes[at + 1] & 127 {
-            126 if bytes.len() >= at + 4 => (usize::from(u16::from_be_bytes([bytes[at + 2], bytes[at + 3]])), 4),
+            126 if bytes.len() >= at + 4 => {
+                (usize::from(u16::from_be_bytes([bytes[at + 2], bytes[at + 3]])), 4)
+            }
             127 if bytes.len() >= at + 10 => {
                 let len: [u8; 8] = bytes[at + 2..at + 10].try_into().expect("eight bytes");
                 (u64::from_be_bytes(len) as usize, 10)

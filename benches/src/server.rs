@@ -32,7 +32,9 @@ impl Server {
             None => Command::new(binary),
         };
         let port_arg = port.to_string();
-        command.args(["--port", &port_arg, "--metrics-enabled", "false", "--logging-level", "warn"]).args(args);
+        command
+            .args(["--port", &port_arg, "--metrics-enabled", "false", "--logging-level", "warn"])
+            .args(args);
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn()?;
         let server = Self { child, addr: SocketAddr::from(([127, 0, 0, 1], port)) };
         let begin = Instant::now();

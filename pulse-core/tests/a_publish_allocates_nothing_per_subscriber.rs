@@ -52,7 +52,8 @@ fn publishes(subscribers: u32) -> u64 {
         .collect();
     message.clear();
     let payload = Payload::from(&[7; 64][..]);
-    Frame::Publish(Publish { channel: "news", payload, id: Some(1), ..Publish::default() }).encode(&mut message);
+    Frame::Publish(Publish { channel: "news", payload, id: Some(1), ..Publish::default() })
+        .encode(&mut message);
     let turn = |router: &mut Router| {
         router.receive(conns[0], Kind::Binary, &message);
         let mut receivers = 0;

@@ -102,7 +102,10 @@ fn run(seed: u64) {
                     let Some(batch) = w.router.poll_write() else { break };
                     let to: Vec<ConnId> = batch.to().to_vec();
                     let payload = batch.payload().to_vec();
-                    assert!(to.iter().all(|c| !blocked.contains(c)), "seed {seed}: a blocked reader was written to");
+                    assert!(
+                        to.iter().all(|c| !blocked.contains(c)),
+                        "seed {seed}: a blocked reader was written to"
+                    );
                     for conn in to {
                         written.entry(conn).or_insert_with(Vec::new).extend(support::lines(&payload));
                     }

@@ -77,7 +77,12 @@ fn valid() -> Vec<Vec<u8>> {
             idempotency_key: Some("i"),
             ..Publish::default()
         }),
-        Frame::History(wire::History { id: 6, channel: Some("news"), limit: Some(10), ..wire::History::default() }),
+        Frame::History(wire::History {
+            id: 6,
+            channel: Some("news"),
+            limit: Some(10),
+            ..wire::History::default()
+        }),
         Frame::Presence(Presence { id: 7, channel: "news", ..Presence::default() }),
         Frame::Refresh(wire::Refresh { id: 8, token: "abc" }),
         Frame::Ping { timestamp: Some(1 << 40) },

@@ -16,8 +16,10 @@ const BLOCK: usize = 256;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut args = std::env::args().skip(1);
-    let count: usize = args.next().map_or(Ok(16), |arg| arg.parse()).map_err(|_| "clients: a number, by default 16")?;
-    let seconds: u64 = args.next().map_or(Ok(5), |arg| arg.parse()).map_err(|_| "seconds: a number, by default 5")?;
+    let count: usize =
+        args.next().map_or(Ok(16), |arg| arg.parse()).map_err(|_| "clients: a number, by default 16")?;
+    let seconds: u64 =
+        args.next().map_or(Ok(5), |arg| arg.parse()).map_err(|_| "seconds: a number, by default 5")?;
     let rest: Vec<String> = args.collect();
     let rest: Vec<&str> = rest.iter().map(String::as_str).collect();
     let server = Server::start(&rest, Some(0))?;

@@ -77,7 +77,9 @@ impl World {
                 Effect::Authorize { ticket, conn, request } => {
                     self.tickets.push(ticket);
                     match *request {
-                        Request::Subscribe { channel, .. } => format!("may {} subscribe {channel}", conn.slot()),
+                        Request::Subscribe { channel, .. } => {
+                            format!("may {} subscribe {channel}", conn.slot())
+                        }
                         Request::Publish { channel } => format!("may {} publish {channel}", conn.slot()),
                         other => panic!("{other:?}"),
                     }
