@@ -227,6 +227,8 @@ impl Collector for Process {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
     use super::*;
 
     /// Two shards with counts that tell every metric apart.
@@ -318,6 +320,35 @@ mod tests {
         };
         assert!(value("process_start_time_seconds ").is_some_and(|time| time > 1.7e9), "{text}");
         assert!(value("process_max_fds ").is_none_or(|files| files >= 1.0), "{text}");
+    }
+
+    /// The whole answer to a request for `path`.
+    async fn get(address: std::net::SocketAddr, path: &str) -> String {
+        let mut stream = tokio::net::TcpStream::connect(address).await.expect("the listener is bound");
+        let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.expect("the server reads");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.expect("the server answers in text");
+        answer
+    }
+
+    #[tokio::test]
+    async fn a_scrape_gets_openmetrics_and_every_other_path_gets_404() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("there is a free port");
+        let address = listener.local_addr().expect("a bound listener has an address");
+        let server = tokio::spawn(serve(listener, registry(shards())));
+        let scrape = get(address, "/metrics").await;
+        assert!(scrape.starts_with("HTTP/1.1 200 OK\r\n"), "{scrape}");
+        assert!(scrape.contains(&format!("content-type: {OPENMETRICS}\r\n")), "{scrape}");
+        assert!(
+            scrape.contains("\npulse_connections_active 18\n") && scrape.ends_with("# EOF\n"),
+            "{scrape}"
+        );
+        for other in ["/", "/metrics/", "/health"] {
+            let answer = get(address, other).await;
+            assert!(answer.starts_with("HTTP/1.1 404 Not Found\r\n"), "{answer}");
+        }
+        server.abort();
     }
 
     #[test]

@@ -169,6 +169,7 @@ mod tests {
             ("https://example.com", "example.com:", false),
             ("https://example.com", "example.com:x", false),
             ("chrome-extension://example.com", "example.com", false),
+            ("chrome-extension://example.com:80", "example.com:80", false),
         ] {
             check(&[], origin, host, false, expected);
         }

@@ -172,6 +172,7 @@ fn the_upgrade_header_names_websocket() {
     check_head(&with("Upgrade: websocket", "uPGRADE: WebSocket"), LEGACY);
     check_head(&with("Upgrade: websocket", "Upgrade: h2c , websocket"), LEGACY);
     check_head(&with("Upgrade: websocket", "Upgrade: h2c\r\nUpgrade: websocket"), LEGACY);
+    check_head(&with("Upgrade: websocket", "Upgrade: websocket\r\nUpgrade: h2c"), LEGACY);
     for other in
         ["", "Upgrade: h2c\r\n", "Upgrade: websockets\r\n", "Upgrade: web socket\r\n", "Upgrade:\r\n"]
     {
@@ -183,6 +184,7 @@ fn the_upgrade_header_names_websocket() {
 fn the_connection_header_names_upgrade() {
     check_head(&with("Connection: Upgrade", "connection: keep-alive,UPGRADE"), LEGACY);
     check_head(&with("Connection: Upgrade", "Connection: keep-alive\r\nConnection: , upgrade"), LEGACY);
+    check_head(&with("Connection: Upgrade", "Connection: upgrade\r\nConnection: keep-alive"), LEGACY);
     for other in
         ["", "Connection: keep-alive\r\n", "Connection: upgraded\r\n", "Connection: keep-alive upgrade\r\n"]
     {
@@ -232,6 +234,7 @@ fn an_offer_of_pulse_v1_is_taken_up() {
         "pulse.v1 ,mqtt",
         ",,pulse.v1",
         "mqtt\r\nSec-WebSocket-Protocol: pulse.v1",
+        "pulse.v1\r\nSec-WebSocket-Protocol: mqtt",
     ] {
         check_head(&and(&format!("Sec-WebSocket-Protocol: {offer}")), V1);
     }
