@@ -156,7 +156,10 @@ impl Client {
     pub async fn close(mut self) {
         const PATIENCE: Duration = Duration::from_secs(1);
         self.socket.close(1000);
-        let _ = timeout(PATIENCE, async { while self.socket.exchange(|_| ControlFlow::Continue(())).await.is_ok() {} }).await;
+        let _ = timeout(PATIENCE, async {
+            while self.socket.exchange(|_| ControlFlow::Continue(())).await.is_ok() {}
+        })
+        .await;
     }
 
     async fn open(endpoint: &Endpoint, options: &Options) -> Result<Self, ConnectError> {

@@ -109,6 +109,9 @@ pub(super) fn put(text: &str, out: &mut Vec<u8>) {
 
 #[cfg(test)]
 mod tests {
+    #[cfg(all(target_family = "wasm", target_os = "unknown"))]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
     use super::*;
 
     #[test]
