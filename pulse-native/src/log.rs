@@ -15,7 +15,8 @@ use crate::config::{LogFormat, Logging};
 
 /// Sends everything that is logged from now on to standard error. The first call in a process holds.
 pub fn init(logging: &Logging) {
-    let colours = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let colours =
+        io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     // An earlier call, in a test, has said where logs go: that holds.
     let _ = tracing::dispatcher::set_global_default(dispatch(logging, io::stderr, colours));
 }
@@ -176,7 +177,19 @@ mod tests {
         for good in ["info", "off", "WARN", "info,pulse_native=debug", "warn, hyper=error", "a::b=trace"] {
             assert!(filter(good).is_some(), "{good}");
         }
-        for bad in ["", "inof", "pulse_native", "info,", "a=", "=info", "a=b=info", "3", "a=3", "[span]=info", "info;"] {
+        for bad in [
+            "",
+            "inof",
+            "pulse_native",
+            "info,",
+            "a=",
+            "=info",
+            "a=b=info",
+            "3",
+            "a=3",
+            "[span]=info",
+            "info;",
+        ] {
             assert!(filter(bad).is_none(), "{bad}");
         }
     }

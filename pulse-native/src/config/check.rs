@@ -2,18 +2,14 @@
 
 use std::net::IpAddr;
 
-use super::{
-    Config, Loaded, by_path,
-    error::{ConfigError, Origin},
-    table::Who,
-};
+use super::{Config, Loaded, by_path, error::ConfigError, table::Who};
 
 /// The rules between settings that `loaded` breaks.
 pub(super) fn conflicts(loaded: &Loaded) -> Vec<ConfigError> {
     let Config { heartbeat, limits, metrics, server, .. } = &loaded.config;
     let rules = [
         (
-            heartbeat.timeout_ms > heartbeat.interval_ms,
+            heartbeat.interval_ms == 0 || heartbeat.timeout_ms > heartbeat.interval_ms,
             "heartbeat.timeout_ms",
             "has to be greater than",
             "heartbeat.interval_ms",
@@ -25,7 +21,10 @@ pub(super) fn conflicts(loaded: &Loaded) -> Vec<ConfigError> {
             "limits.max_message_size",
         ),
         (
-            !metrics.enabled || metrics.port == 0 || metrics.port != server.port || !overlap(&metrics.host, &server.host),
+            !metrics.enabled
+                || metrics.port == 0
+                || metrics.port != server.port
+                || !overlap(&metrics.host, &server.host),
             "metrics.port",
             "has to differ from",
             "server.port",
@@ -37,13 +36,17 @@ pub(super) fn conflicts(loaded: &Loaded) -> Vec<ConfigError> {
 
 fn conflict(loaded: &Loaded, left: &str, relation: &str, right: &str) -> ConfigError {
     let told = |path: &str| {
-        let value = by_path(path).map(|setting| setting.value(&loaded.config).to_string()).unwrap_or_default();
+        let value =
+            by_path(path).map(|setting| setting.value(&loaded.config).to_string()).unwrap_or_default();
         let origin = &loaded.origins[path];
         (format!("{path} ({value}, {origin})"), origin.clone())
     };
     let ((left, left_origin), (right, right_origin)) = (told(left), told(right));
     // Sources are ordered by strength: the stronger one is the one that was written last, and to this purpose.
-    ConfigError::Conflict { origin: left_origin.max(right_origin), text: format!("{left} {relation} {right}") }
+    ConfigError::Conflict {
+        origin: left_origin.max(right_origin),
+        text: format!("{left} {relation} {right}"),
+    }
 }
 
 /// Whether two listeners with the same port would meet.
@@ -60,7 +63,7 @@ fn overlap(one: &str, other: &str) -> bool {
 
 /// What the operator should know before clients come.
 pub(super) fn warnings(loaded: &Loaded) -> Vec<String> {
-    let Config { server, transport, metrics, .. } = &loaded.config;
+    let Config { server, transport, metrics, heartbeat, .. } = &loaded.config;
     let mut warnings = Vec::new();
     if !is_loopback(&server.host) && anyone_may_something(&loaded.config) {
         warnings.push(format!(
@@ -74,6 +77,12 @@ pub(super) fn warnings(loaded: &Loaded) -> Vec<String> {
         warnings.push(format!(
             "metrics.host is {} ({}): every machine that reaches this address can read the metrics",
             metrics.host, loaded.origins["metrics.host"]
+        ));
+    }
+    if heartbeat.interval_ms == 0 {
+        warnings.push(format!(
+            "heartbeat.interval_ms is 0 ({}): a client that vanishes without a word is held for ever",
+            loaded.origins["heartbeat.interval_ms"]
         ));
     }
     if !transport.websocket {

@@ -57,11 +57,11 @@ fn given(setting: &'static Setting, name: String, value: OsString) -> Result<Giv
             let kubernetes = || {
                 "Kubernetes sets this variable for a service of this name: \
                  put enableServiceLinks: false into the pod's spec, or rename the service"
-                    .to_owned()
+                    .into()
             };
             let hint = if is_link(&text) { Some(kubernetes()) } else { refused.hint };
-            let (key, allowed) = (setting.path(), setting.kind.allowed());
-            Err(ConfigError::BadValue { origin, key, given: text, allowed, hint })
+            let (key, allowed) = (setting.path(), setting.kind.allowed().into());
+            Err(ConfigError::BadValue { origin, key, given: text.into(), allowed, hint })
         }
     }
 }
@@ -88,7 +88,8 @@ fn is_kubernetes(name: &str, value: &OsString) -> bool {
     let is_number = |word: &str| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_digit());
     let is_protocol = |word: &str| matches!(word, "TCP" | "UDP" | "SCTP");
     let service = words.windows(2).any(|pair| matches!(pair, ["SERVICE", "HOST" | "PORT"]));
-    let port = words.windows(3).any(|three| three[0] == "PORT" && is_number(three[1]) && is_protocol(three[2]));
+    let port =
+        words.windows(3).any(|three| three[0] == "PORT" && is_number(three[1]) && is_protocol(three[2]));
     service || port || (name.ends_with("_PORT") && value.to_str().is_some_and(is_link))
 }
 
@@ -100,8 +101,11 @@ fn stray(name: &str) -> String {
     if name.starts_with("PULSE_NAMESPACES_") {
         return format!("{name} is not used: only the configuration file sets namespaces");
     }
-    let known: Vec<String> =
-        SETTINGS.iter().flat_map(|setting| [Some(setting.variable()), setting.short_variable()]).flatten().collect();
+    let known: Vec<String> = SETTINGS
+        .iter()
+        .flat_map(|setting| [Some(setting.variable()), setting.short_variable()])
+        .flatten()
+        .collect();
     let near = nearest(name, known.iter().map(String::as_str));
     near.map_or_else(
         || format!("{name} is not a setting, so it changes nothing"),

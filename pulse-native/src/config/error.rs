@@ -88,11 +88,11 @@ pub enum ConfigError {
         /// The setting's full name.
         key: String,
         /// The value, as it was given.
-        given: String,
+        given: Box<str>,
         /// The values allowed.
-        allowed: String,
+        allowed: Box<str>,
         /// What probably went wrong.
-        hint: Option<String>,
+        hint: Option<Box<str>>,
     },
     /// Each value is allowed, but not with the other.
     Conflict {

@@ -92,8 +92,8 @@ impl Reader<'_> {
                 self.into.errors.push(ConfigError::BadValue {
                     origin,
                     key: "the name of a namespace".to_owned(),
-                    given: Value::Text(name.to_owned()).to_string(),
-                    allowed: NAMESPACE.to_owned(),
+                    given: Value::Text(name.to_owned()).to_string().into(),
+                    allowed: NAMESPACE.into(),
                     hint: None,
                 });
                 continue;
@@ -113,8 +113,10 @@ impl Reader<'_> {
             let path = format!("{shown}.{key}");
             let Some(setting) = by_path(&format!("{section}.{key}")) else {
                 let keys = || SETTINGS.iter().filter(|setting| setting.section == section);
-                let near = nearest(key, keys().map(|setting| setting.key)).map(|key| format!("{shown}.{key}"));
-                let elsewhere = SETTINGS.iter().find(|setting| setting.key == key).map(|setting| setting.path());
+                let near =
+                    nearest(key, keys().map(|setting| setting.key)).map(|key| format!("{shown}.{key}"));
+                let elsewhere =
+                    SETTINGS.iter().find(|setting| setting.key == key).map(|setting| setting.path());
                 self.unknown(origin, path, near.or(elsewhere));
                 continue;
             };
@@ -125,23 +127,29 @@ impl Reader<'_> {
                     self.into.given.push(Given { setting, namespace, value, origin });
                 }
                 Err(Refused { hint }) => {
-                    let given = self.shown(item);
-                    let allowed = setting.kind.allowed();
+                    let given = self.shown(item).into();
+                    let allowed = setting.kind.allowed().into();
                     self.into.errors.push(ConfigError::BadValue { origin, key: path, given, allowed, hint });
                 }
             }
         }
     }
 
-    fn table(&mut self, name: &str, item: &Item, origin: Origin, read: impl FnOnce(&mut Self, &dyn TableLike)) {
+    fn table(
+        &mut self,
+        name: &str,
+        item: &Item,
+        origin: Origin,
+        read: impl FnOnce(&mut Self, &dyn TableLike),
+    ) {
         if let Some(table) = item.as_table_like() {
             return read(self, table);
         }
         self.into.errors.push(ConfigError::BadValue {
             origin,
             key: name.to_owned(),
-            given: self.shown(item),
-            allowed: format!("a table, as in [{name}]"),
+            given: self.shown(item).into(),
+            allowed: format!("a table, as in [{name}]").into(),
             hint: None,
         });
     }
@@ -158,7 +166,9 @@ impl Reader<'_> {
     /// The value as the file has it.
     fn shown(&self, item: &Item) -> String {
         match item {
-            Item::Value(value) => value.span().and_then(|span| self.text.get(span)).unwrap_or("a table").to_owned(),
+            Item::Value(value) => {
+                value.span().and_then(|span| self.text.get(span)).unwrap_or("a table").to_owned()
+            }
             Item::ArrayOfTables(_) => "an array of tables".to_owned(),
             Item::Table(_) | Item::None => "a table".to_owned(),
         }

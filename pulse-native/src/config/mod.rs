@@ -163,8 +163,8 @@ impl Sources {
             Err(refused) => self.errors.push(ConfigError::BadValue {
                 origin,
                 key: setting.path(),
-                given: if text.is_empty() { "empty".to_owned() } else { text.to_owned() },
-                allowed: setting.kind.allowed(),
+                given: if text.is_empty() { "empty" } else { text }.into(),
+                allowed: setting.kind.allowed().into(),
                 hint: refused.hint,
             }),
         }

@@ -85,7 +85,8 @@ fn origin(text: &str) -> Option<String> {
 
 fn path(text: &str) -> Option<String> {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~!$&'()*+,;=:@".contains(&byte);
-    let allowed = text.starts_with('/') && text.len() <= 256 && text != "/health" && text.bytes().all(is_plain);
+    let allowed =
+        text.starts_with('/') && text.len() <= 256 && text != "/health" && text.bytes().all(is_plain);
     allowed.then(|| text.to_owned())
 }
 
@@ -107,8 +108,23 @@ mod tests {
         check(host, "LocalHost", Some("localhost"));
         let long = format!("{}.example", "a".repeat(64));
         for not in [
-            "", " ", "127.0.0.1:80", "localhost:80", "[::1]:80", "[127.0.0.1]", "127.0.0", "256.1.1.1", "a..b",
-            "-a", "a-", "a b", "*", "http://a", "fe80::1%eth0", "é", &long,
+            "",
+            " ",
+            "127.0.0.1:80",
+            "localhost:80",
+            "[::1]:80",
+            "[127.0.0.1]",
+            "127.0.0",
+            "256.1.1.1",
+            "a..b",
+            "-a",
+            "a-",
+            "a b",
+            "*",
+            "http://a",
+            "fe80::1%eth0",
+            "é",
+            &long,
         ] {
             check(host, not, None);
         }
@@ -116,15 +132,30 @@ mod tests {
 
     #[test]
     fn an_origin_is_what_browsers_send() {
-        for same in ["*", "https://example.com", "http://localhost:3000", "http://[::1]:3000", "http://[::1]"] {
+        for same in ["*", "https://example.com", "http://localhost:3000", "http://[::1]:3000", "http://[::1]"]
+        {
             check(origin, same, Some(same));
         }
         check(origin, "capacitor://localhost", Some("capacitor://localhost"));
         check(origin, "HTTPS://Example.COM", Some("https://example.com"));
         for not in [
-            "", "null", "example.com", "https://", "https://example.com/", "https://example.com/app",
-            "https://*.example.com", "https://user@example.com", "https://a:0", "https://a:99999", "https://a:",
-            "http://::1", "http://[::1", "http://[::1]x", "://a", "1x://a", "https://a b",
+            "",
+            "null",
+            "example.com",
+            "https://",
+            "https://example.com/",
+            "https://example.com/app",
+            "https://*.example.com",
+            "https://user@example.com",
+            "https://a:0",
+            "https://a:99999",
+            "https://a:",
+            "http://::1",
+            "http://[::1",
+            "http://[::1]x",
+            "://a",
+            "1x://a",
+            "https://a b",
         ] {
             check(origin, not, None);
         }

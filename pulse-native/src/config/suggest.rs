@@ -10,7 +10,9 @@ pub(super) fn nearest<'a>(given: &str, candidates: impl IntoIterator<Item = &'a 
     }
     let allowed = (given.chars().count() / 3).clamp(1, 3);
     let near = candidates.into_iter().map(|candidate| (distance(given, candidate), candidate));
-    near.filter(|(distance, _)| *distance <= allowed).min_by_key(|(distance, _)| *distance).map(|(_, name)| name)
+    near.filter(|(distance, _)| *distance <= allowed)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, name)| name)
 }
 
 /// How many letters to insert, delete, replace or swap with their neighbour to get from one word to the other.

@@ -4,7 +4,6 @@
 //! `docs/CONFIGURATION.md` all come from it.
 
 use super::{
-    Config,
     rule::{FILTER, HOST, ORIGIN, PATH},
     setting::{Field, Kind, Setting, Value},
 };
@@ -57,11 +56,11 @@ settings! {
         /// Origins of web pages that may connect, beside those of the server's own host.
         origins: Vec<String> = Vec::new(), Kind::List(ORIGIN);
         /// Time that clients have to take their last messages when the server stops.
-        shutdown_timeout_ms: u64 = 10_000, ms(0, 600_000);
-        /// Time that a new connection has until its upgrade and its first frame are complete.
-        handshake_timeout_ms: u64 = 10_000, ms(10, 600_000);
+        shutdown_timeout_ms: u32 = 10_000, ms(0, 600_000);
+        /// Time that a new connection has for its upgrade, and then for its first frame.
+        handshake_timeout_ms: u32 = 10_000, ms(10, 600_000);
         /// Time over which clients spread their return when the server stops.
-        retry_spread_ms: u64 = 5_000, ms(0, 600_000);
+        retry_spread_ms: u32 = 5_000, ms(0, 600_000);
     }
 
     /// The ways in which clients connect.
@@ -83,17 +82,17 @@ settings! {
         /// Channels that one connection is subscribed to at a time.
         max_subscriptions_per_connection: u32 = 100, count(1, 1_000_000);
         /// Size of a publication's payload.
-        max_message_size: usize = 65_536, bytes(1, 67_108_864);
+        max_message_size: u32 = 65_536, bytes(1, 67_108_864);
         /// Unsent data that one connection may have queued; a client slower than that is disconnected.
-        queue_bytes: usize = 1_048_576, bytes(1_024, 1_073_741_824);
+        queue_bytes: u32 = 1_048_576, bytes(1_024, 1_073_741_824);
     }
 
     /// How the server finds out that a client is gone.
     heartbeat: Heartbeat {
-        /// Time without a word from a client after which the server asks for one.
-        interval_ms: u64 = 30_000, ms(10, 3_600_000);
-        /// Time without a word from a client after which it is disconnected; more than the interval.
-        timeout_ms: u64 = 60_000, ms(20, 7_200_000);
+        /// Silence of a client after which the server asks for a sign of life; 0 never asks and never gives up.
+        interval_ms: u32 = 30_000, ms(0, 3_600_000);
+        /// Silence of a client after which it is disconnected; more than the interval.
+        timeout_ms: u32 = 60_000, ms(1, 7_200_000);
     }
 
     /// The listener for Prometheus.
@@ -120,7 +119,7 @@ settings! {
         subscribe: Who = Who::Anyone, Kind::Choice(Who::WORDS);
         /// Who may publish.
         publish: Who = Who::Anyone, Kind::Choice(Who::WORDS);
-        /// Who may enter presence and see who is there.
+        /// Who may see who is there.
         presence: Who = Who::Anyone, Kind::Choice(Who::WORDS);
     }
 }
@@ -186,7 +185,7 @@ words! {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::Config, *};
 
     /// A few values at the edge of what a setting takes.
     fn edges(setting: &Setting) -> Vec<Value> {

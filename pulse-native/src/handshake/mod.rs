@@ -7,6 +7,8 @@
 mod origin;
 mod refusal;
 mod request;
+#[cfg(test)]
+mod tests;
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use pulse_core::Dialect;

@@ -134,3 +134,141 @@ fn host_and_port(text: &str) -> Option<(String, Option<u16>)> {
     };
     Some((host, port))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(listed: &[&str], origin: &str, host: &str, bound_to_loopback: bool, expected: bool) {
+        let origins = Origins::parse(listed).unwrap();
+        let admitted = origins.admit(origin.as_bytes(), Some(host.as_bytes()), bound_to_loopback);
+        assert_eq!(admitted, expected, "origin {origin:?} at host {host:?}, listed {listed:?}");
+    }
+
+    #[test]
+    fn pages_of_the_servers_own_host_may_connect() {
+        for (origin, host, expected) in [
+            ("https://example.com", "example.com", true),
+            ("http://example.com", "example.com", true),
+            ("https://EXAMPLE.com", "Example.COM", true),
+            ("https://example.com", "example.com:443", true),
+            ("https://example.com:443", "example.com", true),
+            ("http://example.com", "example.com:80", true),
+            ("http://example.com:8080", "example.com:8080", true),
+            ("http://[2001:db8::1]:8080", "[2001:DB8:0:0::1]:8080", true),
+            ("http://example.com", "example.com:443", false),
+            ("https://example.com", "example.com:80", false),
+            ("https://example.com", "example.com:8443", false),
+            ("http://example.com:8080", "example.com", false),
+            ("http://example.com:3000", "example.com:8080", false),
+            ("https://www.example.com", "example.com", false),
+            ("https://example.com.evil.test", "example.com", false),
+            ("https://evil.test", "example.com", false),
+            ("https://example.com", "", false),
+            ("https://example.com", "example.com:", false),
+            ("https://example.com", "example.com:x", false),
+            ("chrome-extension://example.com", "example.com", false),
+            ("chrome-extension://example.com:80", "example.com:80", false),
+        ] {
+            check(&[], origin, host, false, expected);
+        }
+    }
+
+    #[test]
+    fn listed_origins_may_connect() {
+        let listed = &[
+            "https://app.example.com",
+            "HTTP://Dev.Example.com:3000",
+            "capacitor://localhost",
+            "http://[::1]:5",
+        ];
+        for (origin, expected) in [
+            ("https://app.example.com", true),
+            ("https://app.example.com:443", true),
+            ("https://APP.example.com", true),
+            ("http://dev.example.com:3000", true),
+            ("capacitor://localhost", true),
+            ("http://[0:0::1]:5", true),
+            ("http://app.example.com", false),
+            ("https://app.example.com:8443", false),
+            ("https://example.com", false),
+            ("https://x.app.example.com", false),
+            ("http://dev.example.com", false),
+            ("capacitor://localhost:1", false),
+            ("https://app.example.com/", false),
+            ("https://app.example.com https://evil.test", false),
+            ("https://evil.test@app.example.com", false),
+        ] {
+            check(listed, origin, "pulse.example.com", false, expected);
+        }
+    }
+
+    #[test]
+    fn loopback_pages_may_connect_to_a_server_that_is_bound_to_loopback() {
+        for (origin, expected) in [
+            ("http://localhost:3000", true),
+            ("https://LOCALHOST", true),
+            ("http://127.0.0.1:5173", true),
+            ("http://127.255.0.9", true),
+            ("http://[::1]:3000", true),
+            ("http://localhost.evil.test", false),
+            ("http://127.0.0.1.evil.test", false),
+            ("http://128.0.0.1", false),
+            ("http://[::2]", false),
+            ("https://evil.test", false),
+        ] {
+            check(&[], origin, "127.0.0.1:8080", true, expected);
+            check(&[], origin, "192.0.2.1:8080", false, false);
+        }
+    }
+
+    #[test]
+    fn null_and_what_is_no_origin_equal_nothing() {
+        for origin in
+            ["null", "", "localhost", "://", "http://", "http://:80", "1ttp://localhost", "http://[::1"]
+        {
+            check(&["https://app.example.com"], origin, origin, true, false);
+        }
+        let bytes = b"http://localhost\xff";
+        assert!(!Origins::default().admit(bytes, Some(bytes), true));
+    }
+
+    #[test]
+    fn a_star_admits_everything() {
+        for origin in ["null", "", "https://evil.test", "file://"] {
+            check(&["https://app.example.com", "*"], origin, "example.com", false, true);
+        }
+    }
+
+    #[test]
+    fn without_a_host_only_listed_and_loopback_origins_are_known() {
+        let origins = Origins::parse(["https://app.example.com"]).unwrap();
+        assert!(origins.admit(b"https://app.example.com", None, false));
+        assert!(!origins.admit(b"https://example.com", None, false));
+        assert!(origins.admit(b"http://localhost", None, true));
+    }
+
+    #[test]
+    fn an_entry_that_is_no_origin_is_named_with_what_is_allowed() {
+        for entry in [
+            "",
+            "null",
+            "example.com",
+            "https://",
+            "https://example.com/",
+            "https://example.com/chat",
+            "https://*.example.com",
+            "https://example.com:port",
+            "https://example.com:70000",
+            "https://example.com:",
+            "https://user@example.com",
+            "https://[example]",
+            "https://[::1]x",
+        ] {
+            let error = Origins::parse(["https://fine.example.com", entry]).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("\"{entry}\"")), "{error}");
+            assert!(error.contains("scheme://host:port, without a path"), "{error}");
+        }
+    }
+}

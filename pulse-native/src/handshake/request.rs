@@ -190,7 +190,7 @@ fn is_key(value: &[u8]) -> bool {
     const BASE64: GeneralPurpose =
         GeneralPurpose::new(&STANDARD, GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true));
     let mut key = [0; 18];
-    value.len() == 24 && BASE64.decode_slice(value, &mut key) == Ok(16)
+    BASE64.decode_slice(value, &mut key) == Ok(16)
 }
 
 /// Whether a `Host` is made of characters that RFC 3986 has in a host and port. A comma, which it would allow as well,

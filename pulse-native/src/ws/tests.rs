@@ -426,6 +426,23 @@ fn whole_frames_are_handed_out_where_they_lie() {
 }
 
 #[test]
+fn a_reader_is_idle_after_a_message_however_it_was_cut() {
+    let fragments = [frame(TEXT, "four"), frame(FIN | PING, "five"), frame(FIN, "six")].concat();
+    for bytes in
+        [frame(FIN | TEXT, "one"), frame(FIN | BINARY, [2; 200]), frame(FIN | PING, "three"), fragments]
+    {
+        for cut in 1..bytes.len() {
+            let (mut bytes, mut reader) = (bytes.clone(), Reader::new());
+            let (first, second) = bytes.split_at_mut(cut);
+            reader.feed(first, LIMIT, |_| Continue(())).unwrap();
+            assert!(!reader.is_idle(), "after {cut} bytes");
+            reader.feed(second, LIMIT, |_| Continue(())).unwrap();
+            assert!(reader.is_idle(), "cut at {cut}");
+        }
+    }
+}
+
+#[test]
 fn only_what_is_incomplete_is_kept() {
     let mut bytes =
         [frame(FIN | TEXT, "one"), frame(FIN | BINARY, "four"), frame(FIN | PING, "five")].concat();

@@ -1,0 +1,117 @@
+//! The command line: what is asked for, and how the process ends.
+//!
+//! Flags for settings come from the table in [`pulse_native::config`]; each subcommand has a file of its own.
+
+mod flags;
+mod serve;
+
+use std::{
+    fmt::Display,
+    io::{self, Write as _},
+    process::ExitCode,
+};
+
+use clap::{Parser, Subcommand};
+
+/// The exit code where the command line or the configuration is wrong. The parser of the command line uses the same
+/// number; run-time failures are [`ExitCode::FAILURE`].
+const MISUSED: u8 = 2;
+
+/// Pulse, a realtime publish/subscribe server.
+///
+/// Without a command, `pulse` serves. Settings come from a file, then from the environment, then from flags, each stronger than
+/// the one before; without any of them it listens on ws://127.0.0.1:8080/ws.
+#[derive(Debug, Parser)]
+#[command(name = "pulse", version, after_help = AFTER, after_long_help = AFTER_LONG, max_term_width = 110)]
+#[command(args_conflicts_with_subcommands = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    serve: serve::Serve,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve clients; the same as no command at all.
+    #[command(after_help = AFTER, after_long_help = AFTER_LONG)]
+    Serve(serve::Serve),
+}
+
+const AFTER: &str = "`pulse --help` shows every setting.";
+
+const AFTER_LONG: &str = "\
+Examples:
+  pulse                                       listen on ws://127.0.0.1:8080/ws
+  pulse --port 9000 --logging-format json     another port, logs for machines
+  pulse --config pulse.toml                   settings from a file
+  PULSE_LIMITS_MAX_CONNECTIONS=5000 pulse     a setting from the environment
+
+Times are milliseconds, sizes bytes. A list is separated by commas.
+Every setting has a variable, PULSE_<SECTION>_<KEY>, and a place in the file, key under [section].
+
+Exit codes:
+  0  it ended as it was asked to
+  1  it failed while running, for example because the address is in use
+  2  the command line or the configuration is wrong; nothing was started";
+
+/// Parses the command line and does what it says.
+pub(crate) fn run() -> ExitCode {
+    let cli = Cli::parse();
+    match cli.command {
+        None => cli.serve.run(),
+        Some(Command::Serve(serve)) => serve.run(),
+    }
+}
+
+/// Tells people, where there is somebody to tell.
+fn complain(text: impl Display) {
+    // A closed standard error leaves nobody to tell, and is no reason for another exit code.
+    let _ = writeln!(io::stderr(), "pulse: {text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory as _, error::ErrorKind};
+
+    use super::*;
+
+    #[track_caller]
+    fn parse(line: &str) -> Result<Cli, ErrorKind> {
+        Cli::try_parse_from(line.split(' ')).map_err(|error| error.kind())
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn serving_is_what_pulse_does_without_a_command() {
+        let flags = |cli: Cli| match cli.command {
+            None => cli.serve.settings.0,
+            Some(Command::Serve(serve)) => serve.settings.0,
+        };
+        let expected = [("server.port".to_owned(), "9000".to_owned())];
+        for line in
+            ["pulse --port 9000", "pulse --server-port 9000", "pulse serve --port 9000", "pulse --port=9000"]
+        {
+            assert_eq!(flags(parse(line).expect("this is a command line")), expected, "{line}");
+        }
+        assert_eq!(flags(parse("pulse").expect("this is a command line")), []);
+    }
+
+    #[test]
+    fn a_value_that_no_setting_takes_is_left_to_the_configuration_to_refuse() {
+        let cli = parse("pulse --port -1").expect("the flag exists");
+        assert_eq!(cli.serve.settings.0, [("server.port".to_owned(), "-1".to_owned())]);
+    }
+
+    #[test]
+    fn a_flag_that_does_not_exist_or_comes_twice_is_misuse() {
+        assert_eq!(parse("pulse --prot 1").err(), Some(ErrorKind::UnknownArgument));
+        assert_eq!(parse("pulse --port 1 --server-port 2").err(), Some(ErrorKind::ArgumentConflict));
+        assert_eq!(parse("pulse --port").err(), Some(ErrorKind::InvalidValue));
+        assert_eq!(parse("pulse srve").err(), Some(ErrorKind::InvalidSubcommand));
+    }
+}

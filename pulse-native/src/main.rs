@@ -1,0 +1,9 @@
+//! The command `pulse`.
+
+mod cli;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::run()
+}

@@ -1,0 +1,359 @@
+//! What Prometheus reads: the counters of every shard, summed when somebody asks.
+//!
+//! A shard counts in plain integers and publishes them here once a turn, so that the message path touches no shared
+//! memory. Where the listener is bound and on which runtime [`serve`] runs is the server's decision.
+
+use std::{
+    future::Future,
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use axum::{Router, http::header::CONTENT_TYPE, routing::get};
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeMetric, NoLabelSet, text},
+    metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge, info::Info},
+    registry::Registry,
+};
+use pulse_core::{Stats, wire::ERRORS};
+use tokio::net::TcpListener;
+
+/// The content type of OpenMetrics text.
+const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Upper bounds of the latency histogram in microseconds, 50 us to 5 s; one more bucket holds the rest.
+const BOUNDS_US: [u64; 16] = [
+    50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000,
+    2_500_000, 5_000_000,
+];
+
+/// One shard's counters, as of its last turn. Written by that shard, read by whoever scrapes.
+///
+/// Aligned so that two shards never write the same pair of cache lines.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct ShardMetrics {
+    plain: [AtomicU64; PLAIN.len()],
+    errors: [AtomicU64; ERRORS.len()],
+    latency: [AtomicU64; BOUNDS_US.len() + 1],
+    latency_ns: AtomicU64,
+}
+
+impl ShardMetrics {
+    /// Publishes what the router counted. Once a turn is enough: about thirty plain stores.
+    pub fn store(&self, stats: &Stats) {
+        for (shared, metric) in self.plain.iter().zip(&PLAIN) {
+            shared.store((metric.of)(stats), Relaxed);
+        }
+        for (shared, count) in self.errors.iter().zip(stats.errors) {
+            shared.store(count, Relaxed);
+        }
+    }
+
+    /// Counts one turn that took `elapsed` from its first input to its last byte written.
+    pub fn latency(&self, elapsed: Duration) {
+        let bucket = BOUNDS_US.iter().position(|&bound| elapsed <= Duration::from_micros(bound));
+        self.latency[bucket.unwrap_or(BOUNDS_US.len())].fetch_add(1, Relaxed);
+        self.latency_ns.fetch_add(u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX), Relaxed);
+    }
+}
+
+/// Everything that `/metrics` shows, for these shards.
+#[must_use]
+pub fn registry(shards: Vec<Arc<ShardMetrics>>) -> Registry {
+    let mut registry = Registry::default();
+    let version = vec![("version", env!("CARGO_PKG_VERSION"))];
+    registry.register("pulse_build", "The running version", Info::new(version));
+    let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+    registry.register_collector(Box::new(Process { started }));
+    registry.register_collector(Box::new(Shards(shards)));
+    registry
+}
+
+/// Answers `GET /metrics` from `registry`, and 404 to everything else.
+pub fn router(registry: Arc<Registry>) -> Router {
+    let scrape = move || {
+        let mut body = String::new();
+        // Writing to a string fails only where an encoder of ours does, and those pass on the string's result.
+        text::encode(&mut body, &registry).expect("a string takes every metric");
+        std::future::ready(([(CONTENT_TYPE, OPENMETRICS)], body))
+    };
+    Router::new().route("/metrics", get(scrape))
+}
+
+/// Serves [`router`] on `listener` until it is dropped.
+pub fn serve(listener: TcpListener, registry: Registry) -> impl Future<Output = io::Result<()>> {
+    let router = router(Arc::new(registry));
+    async move { axum::serve(listener, router).await }
+}
+
+/// A number of [`Stats`] and how Prometheus calls it; a counter's name is without the `_total` that the encoder adds.
+struct Metric {
+    name: &'static str,
+    /// The value of the label `direction`, if the metric has one.
+    direction: Option<&'static str>,
+    help: &'static str,
+    kind: MetricType,
+    of: fn(&Stats) -> u64,
+}
+
+const fn counter(name: &'static str, help: &'static str, of: fn(&Stats) -> u64) -> Metric {
+    Metric { name, direction: None, help, kind: MetricType::Counter, of }
+}
+
+const fn gauge(name: &'static str, help: &'static str, of: fn(&Stats) -> u64) -> Metric {
+    Metric { name, direction: None, help, kind: MetricType::Gauge, of }
+}
+
+const fn directed(name: &'static str, to: &'static str, help: &'static str, of: fn(&Stats) -> u64) -> Metric {
+    Metric { name, direction: Some(to), help, kind: MetricType::Counter, of }
+}
+
+const FRAMES: &str = "Frames from and to clients, each counted once for each receiver";
+const BYTES: &str = "Bytes of these frames, their length prefixes included";
+
+/// Metrics of one name are neighbours: they are one family.
+static PLAIN: [Metric; 11] = [
+    counter("pulse_connections", "Connections opened", |stats| stats.opened),
+    gauge("pulse_connections_active", "Connections open now", |stats| stats.connections),
+    directed("pulse_messages", "in", FRAMES, |stats| stats.frames_in),
+    directed("pulse_messages", "out", FRAMES, |stats| stats.frames_out),
+    directed("pulse_messages_bytes", "in", BYTES, |stats| stats.bytes_in),
+    directed("pulse_messages_bytes", "out", BYTES, |stats| stats.bytes_out),
+    counter("pulse_subscriptions", "Subscriptions made", |stats| stats.subscribed),
+    gauge("pulse_subscriptions_active", "Subscriptions that exist now", |stats| stats.subscriptions),
+    gauge("pulse_channels_active", "Channels that exist now", |stats| stats.channels),
+    counter("pulse_publications", "Publications accepted", |stats| stats.publications),
+    counter("pulse_dropped", "Publications not delivered because their receiver was too slow", |stats| {
+        stats.dropped
+    }),
+];
+
+/// Sums over shards at the time of a scrape.
+#[derive(Debug)]
+struct Shards(Vec<Arc<ShardMetrics>>);
+
+impl Shards {
+    fn sum(&self, of: impl Fn(&ShardMetrics) -> &AtomicU64) -> u64 {
+        self.0.iter().map(|shard| of(shard).load(Relaxed)).fold(0, u64::wrapping_add)
+    }
+
+    fn plain(&self, encoder: &mut DescriptorEncoder<'_>) -> std::fmt::Result {
+        let mut rest = PLAIN.iter().enumerate().peekable();
+        while let Some((index, metric)) = rest.next() {
+            let mut family = encoder.encode_descriptor(metric.name, metric.help, None, metric.kind)?;
+            let value = |index: usize| self.sum(|shard| &shard.plain[index]);
+            let Some(direction) = metric.direction else {
+                match metric.kind {
+                    MetricType::Gauge => ConstGauge::new(value(index)).encode(family)?,
+                    _ => ConstCounter::new(value(index)).encode(family)?,
+                }
+                continue;
+            };
+            ConstCounter::new(value(index)).encode(family.encode_family(&[("direction", direction)])?)?;
+            while let Some((index, next)) = rest.next_if(|(_, next)| next.name == metric.name) {
+                let label = [("direction", next.direction.unwrap_or_default())];
+                ConstCounter::new(value(index)).encode(family.encode_family(&label)?)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn errors(&self, encoder: &mut DescriptorEncoder<'_>) -> std::fmt::Result {
+        let help = "Error frames sent, by the name of their code";
+        let mut family = encoder.encode_descriptor("pulse_errors", help, None, MetricType::Counter)?;
+        for (index, row) in ERRORS.iter().enumerate() {
+            let count = self.sum(|shard| &shard.errors[index]);
+            ConstCounter::new(count).encode(family.encode_family(&[("type", row.name)])?)?;
+        }
+        Ok(())
+    }
+
+    fn latency(&self, encoder: &mut DescriptorEncoder<'_>) -> std::fmt::Result {
+        let help = "Time from the first input of a turn to the last byte that it wrote";
+        let mut encoder =
+            encoder.encode_descriptor("pulse_latency_seconds", help, None, MetricType::Histogram)?;
+        let bounds =
+            BOUNDS_US.iter().map(|&bound| seconds(Duration::from_micros(bound))).chain([f64::INFINITY]);
+        let buckets: Vec<(f64, u64)> = bounds
+            .enumerate()
+            .map(|(index, bound)| (bound, self.sum(|shard| &shard.latency[index])))
+            .collect();
+        // Counted from the buckets: a count kept apart could differ from them in the middle of a turn.
+        let count = buckets.iter().map(|(_, count)| count).sum();
+        let sum = seconds(Duration::from_nanos(self.sum(|shard| &shard.latency_ns)));
+        encoder.encode_histogram::<NoLabelSet>(sum, count, &buckets, None)
+    }
+}
+
+impl Collector for Shards {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> std::fmt::Result {
+        self.plain(&mut encoder)?;
+        self.errors(&mut encoder)?;
+        self.latency(&mut encoder)
+    }
+}
+
+fn seconds(duration: Duration) -> f64 {
+    duration.as_secs_f64()
+}
+
+/// What Prometheus calls the standard metrics of a process, as far as they cost nothing.
+#[derive(Debug)]
+struct Process {
+    started: f64,
+}
+
+impl Collector for Process {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> std::fmt::Result {
+        let help = "Start time of the process, in seconds since 1970";
+        let started =
+            encoder.encode_descriptor("process_start_time_seconds", help, None, MetricType::Gauge)?;
+        ConstGauge::new(self.started).encode(started)?;
+        // Read each time: the server raises the limit when it starts. No limit at all has no number to show.
+        if let Some(files) = rustix::process::getrlimit(rustix::process::Resource::Nofile).current {
+            let help = "Files and sockets that the process may have open";
+            let limit = encoder.encode_descriptor("process_max_fds", help, None, MetricType::Gauge)?;
+            ConstGauge::new(files).encode(limit)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+
+    /// Two shards with counts that tell every metric apart.
+    fn shards() -> Vec<Arc<ShardMetrics>> {
+        let mut stats = Stats {
+            frames_in: 1,
+            bytes_in: 2,
+            frames_out: 3,
+            bytes_out: 4,
+            publications: 5,
+            subscribed: 6,
+            opened: 7,
+            dropped: 8,
+            connections: 9,
+            subscriptions: 10,
+            channels: 11,
+            ..Stats::default()
+        };
+        stats.errors[1] = 12;
+        let shards = [Arc::<ShardMetrics>::default(), Arc::default()];
+        shards[0].store(&stats);
+        stats.frames_in = 100;
+        stats.errors[1] = 200;
+        shards[1].store(&stats);
+        shards[0].latency(Duration::ZERO);
+        shards[0].latency(Duration::from_micros(50));
+        shards[1].latency(Duration::from_micros(51));
+        shards[1].latency(Duration::from_secs(6));
+        shards.to_vec()
+    }
+
+    fn scraped() -> String {
+        let mut text = String::new();
+        text::encode(&mut text, &registry(shards())).expect("a string takes every metric");
+        text
+    }
+
+    #[test]
+    fn every_counter_is_summed_over_shards_under_the_name_that_dashboards_know() {
+        let text = scraped();
+        for line in [
+            "pulse_connections_total 14",
+            "pulse_connections_active 18",
+            "pulse_messages_total{direction=\"in\"} 101",
+            "pulse_messages_total{direction=\"out\"} 6",
+            "pulse_messages_bytes_total{direction=\"in\"} 4",
+            "pulse_messages_bytes_total{direction=\"out\"} 8",
+            "pulse_subscriptions_total 12",
+            "pulse_subscriptions_active 20",
+            "pulse_channels_active 22",
+            "pulse_publications_total 10",
+            "pulse_dropped_total 16",
+            &format!("pulse_errors_total{{type=\"{}\"}} 212", ERRORS[1].name),
+            &format!("pulse_errors_total{{type=\"{}\"}} 0", ERRORS[0].name),
+            "pulse_latency_seconds_bucket{le=\"0.00005\"} 2",
+            "pulse_latency_seconds_bucket{le=\"0.0001\"} 3",
+            "pulse_latency_seconds_bucket{le=\"5.0\"} 3",
+            "pulse_latency_seconds_bucket{le=\"+Inf\"} 4",
+            "pulse_latency_seconds_count 4",
+            "pulse_latency_seconds_sum 6.000101",
+            &format!("pulse_build_info{{version=\"{}\"}} 1", env!("CARGO_PKG_VERSION")),
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+        }
+    }
+
+    #[test]
+    fn a_family_is_described_once_and_the_text_ends_with_its_mark() {
+        let text = scraped();
+        let mut described: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
+        let all = described.len();
+        described.sort_unstable();
+        described.dedup();
+        assert_eq!(described.len(), all, "{text}");
+        assert!(
+            described.contains(&"pulse_messages counter") && described.contains(&"pulse_build info"),
+            "{text}"
+        );
+        assert!(described.contains(&"pulse_latency_seconds histogram"), "{text}");
+        assert!(!text.contains("_total_total") && text.ends_with("\n# EOF\n"), "{text}");
+    }
+
+    #[test]
+    fn the_process_tells_when_it_started_and_how_many_files_it_may_open() {
+        let text = scraped();
+        let value = |name: &str| {
+            let line = text.lines().find_map(|line| line.strip_prefix(name));
+            line.and_then(|rest| rest.trim().parse::<f64>().ok())
+        };
+        assert!(value("process_start_time_seconds ").is_some_and(|time| time > 1.7e9), "{text}");
+        assert!(value("process_max_fds ").is_none_or(|files| files >= 1.0), "{text}");
+    }
+
+    /// The whole answer to a request for `path`.
+    async fn get(address: std::net::SocketAddr, path: &str) -> String {
+        let mut stream = tokio::net::TcpStream::connect(address).await.expect("the listener is bound");
+        let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.expect("the server reads");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.expect("the server answers in text");
+        answer
+    }
+
+    #[tokio::test]
+    async fn a_scrape_gets_openmetrics_and_every_other_path_gets_404() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("there is a free port");
+        let address = listener.local_addr().expect("a bound listener has an address");
+        let server = tokio::spawn(serve(listener, registry(shards())));
+        let scrape = get(address, "/metrics").await;
+        assert!(scrape.starts_with("HTTP/1.1 200 OK\r\n"), "{scrape}");
+        assert!(scrape.contains(&format!("content-type: {OPENMETRICS}\r\n")), "{scrape}");
+        assert!(
+            scrape.contains("\npulse_connections_active 18\n") && scrape.ends_with("# EOF\n"),
+            "{scrape}"
+        );
+        for other in ["/", "/metrics/", "/health"] {
+            let answer = get(address, other).await;
+            assert!(answer.starts_with("HTTP/1.1 404 Not Found\r\n"), "{answer}");
+        }
+        server.abort();
+    }
+
+    #[test]
+    fn shards_do_not_share_cache_lines() {
+        assert_eq!(align_of::<ShardMetrics>(), 128);
+        assert_eq!(size_of::<ShardMetrics>() % 128, 0);
+    }
+}
