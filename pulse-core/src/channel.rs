@@ -38,7 +38,12 @@ pub(crate) struct Channels {
 impl Channels {
     /// `seed` keys the hash: channel names come from clients, who must not be able to make them collide.
     pub(crate) fn new(seed: u64) -> Self {
-        Self { hasher: FixedState::with_seed(seed), names: HashTable::new(), channels: Vec::new(), free: Vec::new() }
+        Self {
+            hasher: FixedState::with_seed(seed),
+            names: HashTable::new(),
+            channels: Vec::new(),
+            free: Vec::new(),
+        }
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -34,7 +34,10 @@ fn a_no_is_forbidden_and_the_rest_goes_on() {
     w.drain();
     w.answer(Answer::Deny);
     assert_eq!(w.take(a), ["error 1 1004", "ack 2"]);
-    assert_eq!(w.effects(), ["may 0 subscribe news", "pause 0 true", "may 0 subscribe other", "pause 0 true"]);
+    assert_eq!(
+        w.effects(),
+        ["may 0 subscribe news", "pause 0 true", "may 0 subscribe other", "pause 0 true"]
+    );
     w.answer(Answer::Allow);
     assert_eq!(w.take(a), ["ack 3"]);
 }

@@ -74,8 +74,15 @@ fn mistakes_are_answered_under_the_id_of_the_request() {
             publish("\u{1}", "x"),
         ],
     );
-    let expected =
-        ["error 2 1009", "error 3 1002", "error 4 1002", "error 5 1008", "error 6 1002", "error 7 1002", "error 0 1002"];
+    let expected = [
+        "error 2 1009",
+        "error 3 1002",
+        "error 4 1002",
+        "error 5 1008",
+        "error 6 1002",
+        "error 7 1002",
+        "error 0 1002",
+    ];
     assert_eq!(w.sees(a), expected);
     assert_eq!(w.effects(), Vec::<String>::new(), "and the connection lives on");
 }

@@ -82,7 +82,10 @@ fn drain_sends_everybody_away() {
     let (a, b) = (w.client(), w.client());
     w.subscribe(a, "news");
     w.router.drain(5_000);
-    assert_eq!((w.sees(a), w.sees(b)), (vec!["disconnect 4000".to_string()], vec!["disconnect 4000".to_string()]));
+    assert_eq!(
+        (w.sees(a), w.sees(b)),
+        (vec!["disconnect 4000".to_string()], vec!["disconnect 4000".to_string()])
+    );
     assert_eq!(w.effects(), ["close 0 4000", "close 1 4000"]);
     assert_eq!(w.router.stats().subscriptions, 0);
     w.send(a, &subscribe(1, "late"));

@@ -49,7 +49,7 @@ pub struct Options {
     /// Time for all clients to go when the server stops; those that are left are cut off.
     pub shutdown_timeout_ms: u64,
     /// Time over which clients spread their return when the server stops.
-    pub retry_spread_ms: u64,
+    pub retry_spread_ms: u32,
     /// While a shard reads from nobody because too much is unsent, clients that take nothing for this long are cut off.
     pub stall_timeout_ms: u64,
     /// Threads with an engine of their own.
@@ -181,7 +181,8 @@ impl Server {
             let (options, metrics) = (Arc::clone(&options), Arc::clone(&counters[index]));
             let (engine, ended) = (Arc::clone(&engine), ended.clone());
             thread::Builder::new().name(format!("shard-{index}")).spawn(move || {
-                let serve = || serve(|| Parts { engine: engine(index), listener, options, http, inbox, metrics });
+                let serve =
+                    || serve(|| Parts { engine: engine(index), listener, options, http, inbox, metrics });
                 let end = catch_unwind(AssertUnwindSafe(serve))
                     .unwrap_or_else(|_| Err(io::Error::other(format!("shard {index} panicked"))));
                 // Nobody listens if `run` was dropped: the process is about to end.
@@ -232,11 +233,7 @@ fn serve<E: Engine>(parts: impl FnOnce() -> Parts<E>) -> io::Result<usize> {
     runtime.block_on(async { Ok(Shard::new(parts())?.run().await) })
 }
 
-fn listen(
-    section: &'static str,
-    host: &str,
-    port: u16,
-) -> Result<(TcpListener, SocketAddr), BindError> {
+fn listen(section: &'static str, host: &str, port: u16) -> Result<(TcpListener, SocketAddr), BindError> {
     let failed = |address: String, source| BindError { section, address, source };
     let mut last = None;
     let name = || format!("{host}:{port}");

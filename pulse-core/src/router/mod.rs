@@ -18,7 +18,8 @@ use crate::grant::Rulebook;
 use crate::random::{Random, Seed, mix};
 use crate::wire::{CloseCode, Disconnect, Frame};
 use crate::{
-    Answer, Batch, ConnId, Dialect, Effect, Kind, Limits, Link, Namespace, Now, Rules, Stats, Ticket, Time, limits,
+    Answer, Batch, ConnId, Dialect, Effect, Kind, Limits, Link, Namespace, Now, Rules, Stats, Ticket, Time,
+    limits,
 };
 
 use fanout::{Fanout, Message};
@@ -211,7 +212,8 @@ impl Router {
     /// Each is closed with code 4000.
     pub fn drain(&mut self, spread_ms: u32) {
         // A moment for each of 64 groups, not for each client: so a hundred thousand clients share 64 messages.
-        let moments: Vec<u64> = (0..64).map(|_| u64::from(self.random.below(spread_ms.saturating_add(1)))).collect();
+        let moments: Vec<u64> =
+            (0..64).map(|_| u64::from(self.random.below(spread_ms.saturating_add(1)))).collect();
         for slot in 0..self.conns.len() as u32 {
             if matches!(self.conns[slot as usize].state, State::Greeting | State::Open) {
                 let retry_ms = moments[self.random.below(64) as usize];
@@ -350,9 +352,8 @@ impl Router {
             self.effects.push_back(Effect::Ping { conn: self.id(slot) });
             return;
         }
-        let message = ping.get_or_insert_with(|| {
-            self.fanout.message(|out| Frame::Ping { timestamp: None }.encode(out))
-        });
+        let message = ping
+            .get_or_insert_with(|| self.fanout.message(|out| Frame::Ping { timestamp: None }.encode(out)));
         self.fanout.push(slot, *message);
     }
 }

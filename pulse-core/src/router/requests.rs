@@ -8,8 +8,8 @@ use core::num::NonZeroU64;
 use crate::channel::Subscriber;
 use crate::grant::{Rule, is_channel_name};
 use crate::wire::{
-    self, Ack, CloseCode, Connect, Connected, DecodeError, ERRORS, ErrorCode, ErrorFrame, Frame, Publish, Split,
-    Subscribe, Unsubscribe,
+    self, Ack, CloseCode, Connect, Connected, DecodeError, ERRORS, ErrorCode, ErrorFrame, Frame, Publish,
+    Split, Subscribe, Unsubscribe,
 };
 use crate::{Answer, Dialect, Effect, Request, Ticket};
 
@@ -136,12 +136,22 @@ impl Router {
         let known = self.channels.find(name);
         let conn = &self.conns[slot as usize];
         if known.is_some_and(|channel| conn.subscription(channel).is_some()) {
-            self.refuse(slot, id, ErrorCode::ALREADY_SUBSCRIBED, "this connection is subscribed to it already");
+            self.refuse(
+                slot,
+                id,
+                ErrorCode::ALREADY_SUBSCRIBED,
+                "this connection is subscribed to it already",
+            );
             return Flow::On;
         }
         let limits = &self.config.limits;
         if conn.subscriptions.len() >= limits.max_subscriptions_per_connection as usize {
-            self.refuse(slot, id, ErrorCode::LIMIT_EXCEEDED, "limits.max_subscriptions_per_connection is reached");
+            self.refuse(
+                slot,
+                id,
+                ErrorCode::LIMIT_EXCEEDED,
+                "limits.max_subscriptions_per_connection is reached",
+            );
             return Flow::On;
         }
         if known.is_none() && self.channels.len() >= limits.max_channels as usize {
@@ -167,7 +177,10 @@ impl Router {
         self.stats.subscriptions += 1;
         // There is no history to recover from, and a client that asks must not be left to guess.
         let lost = recover.map(|_| "this channel keeps no history");
-        self.tell(slot, &Frame::Ack(Ack { id, recovered: lost.map(|_| false), reason: lost, ..Ack::default() }));
+        self.tell(
+            slot,
+            &Frame::Ack(Ack { id, recovered: lost.map(|_| false), reason: lost, ..Ack::default() }),
+        );
         Flow::On
     }
 
@@ -176,7 +189,12 @@ impl Router {
         let at = known.and_then(|channel| self.conns[slot as usize].subscription(channel));
         let Some(at) = at else {
             if is_channel_name(request.channel) {
-                self.refuse(slot, request.id, ErrorCode::NOT_SUBSCRIBED, "this connection is not subscribed to it");
+                self.refuse(
+                    slot,
+                    request.id,
+                    ErrorCode::NOT_SUBSCRIBED,
+                    "this connection is not subscribed to it",
+                );
             } else {
                 self.refuse_name(slot, request.id);
             }
@@ -194,7 +212,12 @@ impl Router {
             return Flow::On;
         }
         if request.payload.len() > self.config.limits.max_message_size as usize {
-            self.refuse(slot, id, ErrorCode::PAYLOAD_TOO_LARGE, "the payload is over limits.max_message_size");
+            self.refuse(
+                slot,
+                id,
+                ErrorCode::PAYLOAD_TOO_LARGE,
+                "the payload is over limits.max_message_size",
+            );
             return Flow::On;
         }
         match self.judge(self.rulebook.rules(request.channel).publish, answer) {
@@ -264,14 +287,20 @@ impl Router {
         // A host that was asked to pause has sent on what it had read already; beyond that nothing is kept.
         let mut bytes = frames;
         while let Split::Frame { map, rest } = wire::split(bytes, bytes.len()) {
-            self.refuse(slot, request_id(map), ErrorCode::LIMIT_EXCEEDED, "too many requests wait for an earlier one");
+            self.refuse(
+                slot,
+                request_id(map),
+                ErrorCode::LIMIT_EXCEEDED,
+                "too many requests wait for an earlier one",
+            );
             bytes = rest;
         }
     }
 
     /// Goes on with what waited, the first frame by the host's answer.
     pub(super) fn resume(&mut self, slot: Slot, answer: Answer) {
-        let waiting = self.conns[slot as usize].waiting.take().expect("a ticket belongs to a waiting connection");
+        let waiting =
+            self.conns[slot as usize].waiting.take().expect("a ticket belongs to a waiting connection");
         let Split::Frame { map, rest } = wire::split(&waiting.frames, waiting.frames.len()) else {
             unreachable!("the frame that waits was split off once before");
         };

@@ -40,15 +40,8 @@ impl Deadlines {
         let shortest = shortest.into_iter().filter(|&ms| ms > 0).min().unwrap_or(0);
         // An eighth of the shortest time is exact enough, more often than 100 times a second is never needed.
         let tick_us = u64::from((shortest / 8).clamp(10, 1000)) * 1000;
-        let mut deadlines = Self {
-            tick_us,
-            interval: 0,
-            timeout: 0,
-            start: None,
-            tick: 0,
-            due: Vec::new(),
-            earliest: NEVER,
-        };
+        let mut deadlines =
+            Self { tick_us, interval: 0, timeout: 0, start: None, tick: 0, due: Vec::new(), earliest: NEVER };
         deadlines.interval = deadlines.ticks(interval_ms);
         deadlines.timeout = deadlines.ticks(timeout_ms.max(interval_ms.saturating_add(1)));
         deadlines
@@ -136,7 +129,8 @@ impl Deadlines {
     }
 
     fn ticks(&self, ms: u32) -> u32 {
-        u32::try_from((u64::from(ms) * 1000).div_ceil(self.tick_us)).expect("a u32 of milliseconds is fewer ticks")
+        u32::try_from((u64::from(ms) * 1000).div_ceil(self.tick_us))
+            .expect("a u32 of milliseconds is fewer ticks")
     }
 }
 

@@ -63,13 +63,7 @@ impl World {
     /// Hands everything out.
     pub fn drain(&mut self) {
         while let Some(batch) = self.router.poll_write() {
-            let mut lines = vec![];
-            let mut bytes = batch.payload();
-            while let Split::Frame { map, rest } = wire::split(bytes, bytes.len()) {
-                lines.push(line(&wire::decode(map).expect("what a router sends is well formed")));
-                bytes = rest;
-            }
-            assert!(bytes.is_empty(), "a batch holds whole frames");
+            let lines = lines(batch.payload());
             assert_eq!(batch.kind(), Kind::Binary);
             for to in batch.to() {
                 self.seen.entry(*to).or_default().extend(lines.iter().cloned());
@@ -83,7 +77,9 @@ impl World {
                 Effect::Authorize { ticket, conn, request } => {
                     self.tickets.push(ticket);
                     match *request {
-                        Request::Subscribe { channel, .. } => format!("may {} subscribe {channel}", conn.slot()),
+                        Request::Subscribe { channel, .. } => {
+                            format!("may {} subscribe {channel}", conn.slot())
+                        }
                         Request::Publish { channel } => format!("may {} publish {channel}", conn.slot()),
                         other => panic!("{other:?}"),
                     }
@@ -96,6 +92,11 @@ impl World {
     /// What a client has seen since the last call.
     pub fn take(&mut self, conn: ConnId) -> Vec<String> {
         self.seen.remove(&conn).unwrap_or_default()
+    }
+
+    /// What all clients have seen since they were last asked.
+    pub fn take_all(&mut self) -> BTreeMap<ConnId, Vec<String>> {
+        std::mem::take(&mut self.seen)
     }
 
     /// Drains, then what a client has seen.
@@ -135,6 +136,17 @@ pub fn publish<'a>(channel: &'a str, payload: &'a str) -> Frame<'a> {
 pub fn publish_with_id<'a>(id: u64, channel: &'a str, payload: &'a str) -> Frame<'a> {
     let Frame::Publish(publish) = publish(channel, payload) else { unreachable!() };
     Frame::Publish(Publish { id: Some(id), ..publish })
+}
+
+/// The frames of a batch's payload, one line each.
+pub fn lines(mut bytes: &[u8]) -> Vec<String> {
+    let mut lines = vec![];
+    while let Split::Frame { map, rest } = wire::split(bytes, bytes.len()) {
+        lines.push(line(&wire::decode(map).expect("what a router sends is well formed")));
+        bytes = rest;
+    }
+    assert!(bytes.is_empty(), "a batch holds whole frames");
+    lines
 }
 
 fn line(frame: &Frame<'_>) -> String {

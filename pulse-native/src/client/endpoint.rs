@@ -51,7 +51,10 @@ impl Endpoint {
         let host = authority.host();
         let port = match authority.as_str().strip_prefix(host) {
             Some("") => 80,
-            _ => authority.port_u16().filter(|&port| port > 0).ok_or_else(|| invalid("the port is from 1 to 65535"))?,
+            _ => authority
+                .port_u16()
+                .filter(|&port| port > 0)
+                .ok_or_else(|| invalid("the port is from 1 to 65535"))?,
         };
         let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
         if bare.is_empty() {
@@ -91,7 +94,11 @@ impl fmt::Display for UrlError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Invalid { url, what } => {
-                write!(f, "cannot connect to \"{}\": {what}, as in ws://127.0.0.1:8080/ws", url.escape_debug())
+                write!(
+                    f,
+                    "cannot connect to \"{}\": {what}, as in ws://127.0.0.1:8080/ws",
+                    url.escape_debug()
+                )
             }
             Self::Tls { url } => write!(
                 f,

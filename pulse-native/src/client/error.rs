@@ -211,7 +211,9 @@ impl fmt::Display for Disconnected {
                 }
                 Ok(())
             }
-            Self::Lost(io::ErrorKind::UnexpectedEof) => f.write_str("the server ended the connection without a word"),
+            Self::Lost(io::ErrorKind::UnexpectedEof) => {
+                f.write_str("the server ended the connection without a word")
+            }
             Self::Lost(kind) => write!(f, "the connection broke: {kind}"),
             Self::Silent { ms } => write!(f, "nothing was heard of the server for {ms} ms"),
             Self::Protocol(what) => write!(f, "the server broke the protocol: {what}"),
@@ -247,7 +249,8 @@ mod tests {
     #[test]
     fn a_server_cannot_write_to_the_terminal() {
         let error = ServerError { code: ErrorCode(1), message: "\u{1b}[2J".to_owned(), temporary: false };
-        let end = Disconnected::ByServer { code: CloseCode(1), reason: "\u{1b}[2J".to_owned(), retry_ms: None };
+        let end =
+            Disconnected::ByServer { code: CloseCode(1), reason: "\u{1b}[2J".to_owned(), retry_ms: None };
         for text in [error.to_string(), end.to_string()] {
             assert!(!text.contains(char::is_control), "{text:?}");
         }
@@ -255,7 +258,8 @@ mod tests {
 
     #[test]
     fn only_a_code_that_may_be_sent_goes_back() {
-        let end = |code| Disconnected::ByServer { code: CloseCode(code), reason: String::new(), retry_ms: None };
+        let end =
+            |code| Disconnected::ByServer { code: CloseCode(code), reason: String::new(), retry_ms: None };
         assert_eq!(end(4000).close_code(), 4000);
         assert_eq!(end(1005).close_code(), 1000);
         assert_eq!(Disconnected::Protocol(String::new()).close_code(), 1002);

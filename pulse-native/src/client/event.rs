@@ -75,8 +75,10 @@ impl Event {
         let held = match self {
             Self::Publication(it) => {
                 let texts = [&it.event, &it.key, &it.client, &it.user].into_iter().flatten().map(String::len);
-                let tags =
-                    it.tags.iter().map(|(key, value)| size_of::<(String, String)>() + key.len() + value.len());
+                let tags = it
+                    .tags
+                    .iter()
+                    .map(|(key, value)| size_of::<(String, String)>() + key.len() + value.len());
                 it.channel.len() + it.payload.len() + texts.chain(tags).sum::<usize>()
             }
             Self::Gap(it) => it.channel.len() + it.reason.len(),
@@ -92,7 +94,9 @@ impl From<wire::Publish<'_>> for Publication {
         let owned = |text: Option<&str>| text.map(str::to_owned);
         let mut payload = Vec::with_capacity(frame.payload.len());
         frame.payload.append_to(&mut payload);
-        let tags = frame.tags.map(|tags| tags.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect());
+        let tags = frame
+            .tags
+            .map(|tags| tags.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect());
         Self {
             channel: frame.channel.to_owned(),
             payload,

@@ -223,7 +223,9 @@ impl Client {
         let exchanged = match quiet {
             Some(until) => match timeout_at(until, exchange).await {
                 Ok(exchanged) => exchanged,
-                Err(_) => Err(Disconnected::Silent { ms: self.patience.map_or(0, |patience| patience.as_millis()) }),
+                Err(_) => {
+                    Err(Disconnected::Silent { ms: self.patience.map_or(0, |patience| patience.as_millis()) })
+                }
             },
             None => exchange.await,
         };

@@ -94,9 +94,13 @@ impl Session {
         match event {
             ws::Event::Message(Kind::Binary, frames) => self.frames(frames),
             ws::Event::Message(Kind::Text, _) => {
-                self.finish(Disconnected::Protocol("a text message, where only binary ones are spoken".to_owned()));
+                self.finish(Disconnected::Protocol(
+                    "a text message, where only binary ones are spoken".to_owned(),
+                ));
             }
-            ws::Event::Ping(payload) => self.replies.push(Reply { opcode: Opcode::Pong, payload: payload.to_vec() }),
+            ws::Event::Ping(payload) => {
+                self.replies.push(Reply { opcode: Opcode::Pong, payload: payload.to_vec() })
+            }
             ws::Event::Pong(_) => {}
             ws::Event::Close(close) => {
                 let (code, reason) = close.unwrap_or((1005, ""));
@@ -109,7 +113,8 @@ impl Session {
     fn frames(&mut self, mut frames: &[u8]) {
         while !frames.is_empty() && self.end.is_none() {
             let Split::Frame { map, rest } = wire::split(frames, frames.len()) else {
-                return self.finish(Disconnected::Protocol("a message that does not end with a frame".to_owned()));
+                return self
+                    .finish(Disconnected::Protocol("a message that does not end with a frame".to_owned()));
             };
             frames = rest;
             match wire::decode(map) {
@@ -193,8 +198,10 @@ mod tests {
     fn only_the_answer_to_the_request_that_waits_is_one() {
         let mut session = Session::default();
         session.expect(2);
-        let flow =
-            hear(&mut session, &[Frame::Ack(Ack { id: 1, ..Ack::default() }), error(1, 1004), error(2, 1002)]);
+        let flow = hear(
+            &mut session,
+            &[Frame::Ack(Ack { id: 1, ..Ack::default() }), error(1, 1004), error(2, 1002)],
+        );
         assert_eq!(flow, ControlFlow::Continue(()));
         let answer = session.answer().expect("request 2 is answered").expect_err("by an error");
         assert_eq!(answer.code, ErrorCode::INVALID_CHANNEL);
@@ -239,7 +246,8 @@ mod tests {
         let bye = Frame::Disconnect(Disconnect { code: 4000, reason: "bye", retry_ms: Some(9) });
         assert_eq!(hear(&mut session, &[publish(b"last"), bye, publish(b"late")]), ControlFlow::Break(()));
         let _ = session.take(ws::Event::Close(Some((1000, ""))));
-        let end = Disconnected::ByServer { code: CloseCode(4000), reason: "bye".to_owned(), retry_ms: Some(9) };
+        let end =
+            Disconnected::ByServer { code: CloseCode(4000), reason: "bye".to_owned(), retry_ms: Some(9) };
         assert_eq!(session.end(), Some(&end));
         assert!(matches!(session.pop(), Some(Event::Publication(last)) if last.payload == b"last"));
         assert_eq!(session.pop(), None);
@@ -259,7 +267,11 @@ mod tests {
         assert_eq!(session.take(ws::Event::Message(Kind::Binary, unknown)), ControlFlow::Continue(()));
         for broken in [&b"\0\0\0\x01\xc1"[..], b"\0\0\0\x05\x81", b"\0\0", b"\0\0\0\x01\x80"] {
             let mut session = Session::default();
-            assert_eq!(session.take(ws::Event::Message(Kind::Binary, broken)), ControlFlow::Break(()), "{broken:?}");
+            assert_eq!(
+                session.take(ws::Event::Message(Kind::Binary, broken)),
+                ControlFlow::Break(()),
+                "{broken:?}"
+            );
             assert!(matches!(session.end(), Some(Disconnected::Protocol(_))), "{broken:?}");
         }
         assert_eq!(session.take(ws::Event::Message(Kind::Text, b"hi")), ControlFlow::Break(()));
@@ -268,7 +280,8 @@ mod tests {
     #[test]
     fn the_welcome_says_what_the_session_is_like() {
         let mut session = Session::default();
-        let connected = Connected { connection_id: "a1", version: 1, heartbeat: 30_000, ..Connected::default() };
+        let connected =
+            Connected { connection_id: "a1", version: 1, heartbeat: 30_000, ..Connected::default() };
         let _ = hear(&mut session, &[Frame::Connected(connected)]);
         let welcome = Welcome { connection_id: "a1".to_owned(), heartbeat_ms: 30_000 };
         assert_eq!(session.welcome(), Some(welcome));

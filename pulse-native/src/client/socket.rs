@@ -136,7 +136,9 @@ fn feed(
     max_message: usize,
     on: impl FnMut(ws::Event<'_>) -> ControlFlow<()>,
 ) -> Result<(), Disconnected> {
-    reader.feed(bytes, max_message, on).map_err(|violation| Disconnected::Protocol(violation.reason().to_owned()))
+    reader
+        .feed(bytes, max_message, on)
+        .map_err(|violation| Disconnected::Protocol(violation.reason().to_owned()))
 }
 
 /// Numbers that nobody can foresee, for masks and keys: a keyed hash over a counter, its key from the system.

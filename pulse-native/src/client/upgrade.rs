@@ -37,7 +37,9 @@ pub(super) async fn connect(endpoint: &Endpoint) -> Result<(TcpStream, Vec<u8>),
         }
         match judge(&bytes, &key) {
             Answer::Incomplete if bytes.len() < MAX_HEAD => {}
-            Answer::Incomplete => return Err(ConnectError::NotPulse { url: url(), what: "its answer does not end" }),
+            Answer::Incomplete => {
+                return Err(ConnectError::NotPulse { url: url(), what: "its answer does not end" });
+            }
             Answer::Upgraded { used } => {
                 bytes.drain(..used);
                 return Ok((stream, bytes));
@@ -173,7 +175,11 @@ mod tests {
         for missing in 0..GOOD.len() {
             let mut headers = GOOD.to_vec();
             headers.remove(missing);
-            assert!(matches!(judge(&response(&headers), KEY), Answer::Wrong(_)), "without {:?}", GOOD[missing]);
+            assert!(
+                matches!(judge(&response(&headers), KEY), Answer::Wrong(_)),
+                "without {:?}",
+                GOOD[missing]
+            );
             headers.insert(missing, (GOOD[missing].0, "something else"));
             assert!(matches!(judge(&response(&headers), KEY), Answer::Wrong(_)), "with {headers:?}");
         }

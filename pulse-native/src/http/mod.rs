@@ -196,7 +196,8 @@ impl Http {
     /// Gives the socket to the shard as soon as hyper has written the answer.
     async fn hand_over(self: Arc<Self>, upgraded: OnUpgrade, accepted: Accepted, seat: Seat) {
         let Ok(upgraded) = upgraded.await else { return };
-        let parts = upgraded.downcast::<TokioIo<Prefixed>>().expect("every connection is served over this type");
+        let parts =
+            upgraded.downcast::<TokioIo<Prefixed>>().expect("every connection is served over this type");
         let (mut early, stream) = parts.io.into_inner().into_parts();
         // What hyper has read beyond the request comes before what it has not read of the early bytes.
         early.splice(..0, parts.read_buf);
