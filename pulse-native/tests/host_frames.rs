@@ -123,9 +123,12 @@ fn a_pause_stops_reading_until_it_ends() {
 #[test]
 fn a_close_is_echoed_after_the_answers_to_what_came_before_it() {
     let host = Host::start(options());
-    for (payload, echo) in
-        [(&b"\x03\xe8bye"[..], &b"\x03\xe8"[..]), (b"", b""), (b"\x0f\xa0", b"\x0f\xa0"), (b"\x0b\xb8", b"\x0b\xb8")]
-    {
+    for (payload, echo) in [
+        (&b"\x03\xe8bye"[..], &b"\x03\xe8"[..]),
+        (b"", b""),
+        (b"\x0f\xa0", b"\x0f\xa0"),
+        (b"\x0b\xb8", b"\x0b\xb8"),
+    ] {
         let mut client = host.websocket();
         let mut bytes = frame(Opcode::Text, b"last words");
         bytes.extend(frame(Opcode::Close, payload));

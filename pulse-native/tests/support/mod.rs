@@ -152,7 +152,9 @@ impl Client {
     pub fn frame(&mut self) -> Option<Frame> {
         let (opcode, from, to) = loop {
             match header(&self.read) {
-                Some((opcode, from, len)) if self.read.len() >= from + len => break (opcode, from, from + len),
+                Some((opcode, from, len)) if self.read.len() >= from + len => {
+                    break (opcode, from, from + len);
+                }
                 _ if self.fill() => {}
                 _ if self.read.is_empty() => return None,
                 _ => panic!("the connection ended within a frame"),
@@ -166,7 +168,10 @@ impl Client {
     #[track_caller]
     pub fn expect(&mut self, opcode: Opcode, payload: &[u8]) {
         let frame = self.frame().expect("the connection is open");
-        assert_eq!((frame.opcode, &*frame.payload.escape_ascii().to_string()), (opcode, &*payload.escape_ascii().to_string()));
+        assert_eq!(
+            (frame.opcode, &*frame.payload.escape_ascii().to_string()),
+            (opcode, &*payload.escape_ascii().to_string())
+        );
     }
 
     /// Expects a close frame with this code, and the end of the stream behind it.
