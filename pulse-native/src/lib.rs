@@ -2,7 +2,19 @@
 //!
 //! This crate moves bytes and decides nothing about the protocol; the binary `pulse` is a thin shell over it.
 
+pub mod client;
+mod clock;
 pub mod config;
+pub mod drain;
 pub mod engine;
+pub mod handshake;
+mod http;
 pub mod log;
 pub mod metrics;
+pub mod server;
+mod shard;
+mod sys;
+pub mod ws;
+
+pub use http::Seats;
+pub use sys::raise_open_files;

@@ -191,7 +191,7 @@ macro_rules! fields {
                 }
             }
             const REQUIRED: u32 = 0 $(| 1 << Bit::$required as u32)*;
-            if REQUIRED & !given != 0 {
+            if given | REQUIRED != given {
                 return Err(first_missing(given, &[$((1 << Bit::$required as u32, stringify!($required))),*]));
             }
             Ok(map)

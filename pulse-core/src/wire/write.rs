@@ -121,6 +121,7 @@ frames! {
 }
 
 fn beat(out: &mut Vec<u8>, head: &[u8], timestamp: Option<u64>) {
+    out.reserve(head.len() + key!("timestamp").len() + timestamp.room());
     let mut map = Map::open(out, head);
     timestamp.put(key!("timestamp"), &mut map);
     map.close();

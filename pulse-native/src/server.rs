@@ -1,0 +1,317 @@
+//! The server as its embedder sees it: options, listening addresses, running, and an orderly end.
+//!
+//! [`Server::bind`] takes the addresses, [`Server::run`] starts a thread for each shard and ends when it is told to.
+//! Where the options come from, what is printed and which signals end the server is the embedder's business.
+
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use pulse_core::{Answer, Request};
+use tokio::sync::{mpsc, watch};
+
+use crate::engine::Engine;
+use crate::handshake::{Origins, Policy};
+use crate::http::{Http, Seats};
+use crate::metrics::{self, ShardMetrics};
+use crate::shard::{Inbox, Parts, Shard};
+use crate::sys;
+
+/// Decides what the static rules leave open; called on a shard's thread, so it must not wait.
+pub type Authorize = Box<dyn Fn(&Request) -> Answer + Send + Sync>;
+
+/// Everything that a server is told before it starts. Times are milliseconds, sizes bytes.
+pub struct Options {
+    /// The address for clients: a name or an IP address. Of a name with several addresses, the first that can be
+    /// listened on is taken.
+    pub host: String,
+    /// Its port; 0 takes a free one.
+    pub port: u16,
+    /// Address and port of `/metrics`; `None` serves no metrics.
+    pub metrics: Option<(String, u16)>,
+    /// Whether WebSockets are accepted.
+    pub websocket: bool,
+    /// The path of the WebSocket endpoint.
+    pub path: String,
+    /// The pages, besides those of the server's own host, that may connect.
+    pub origins: Origins,
+    /// WebSockets open at a time; the next one is answered 503.
+    pub max_connections: usize,
+    /// The largest WebSocket message that is taken, frames of the protocol included; a larger one closes with 1009.
+    pub max_message: usize,
+    /// Time for a request head, and for which an HTTP connection may be idle.
+    pub handshake_timeout_ms: u64,
+    /// Time for all clients to go when the server stops; those that are left are cut off.
+    pub shutdown_timeout_ms: u64,
+    /// Time over which clients spread their return when the server stops.
+    pub retry_spread_ms: u32,
+    /// While a shard reads from nobody because too much is unsent, clients that take nothing for this long are cut off.
+    pub stall_timeout_ms: u64,
+    /// Threads with an engine of their own.
+    pub shards: usize,
+    /// Answers [`Effect::Authorize`](pulse_core::Effect::Authorize); without it, all of them are denied.
+    pub authorize: Option<Authorize>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            host: "127.0.0.1".into(),
+            port: 8080,
+            metrics: None,
+            websocket: true,
+            path: "/ws".into(),
+            origins: Origins::default(),
+            max_connections: 100_000,
+            max_message: 1 << 20,
+            handshake_timeout_ms: 10_000,
+            shutdown_timeout_ms: 10_000,
+            retry_spread_ms: 5_000,
+            stall_timeout_ms: 5_000,
+            shards: 1,
+            authorize: None,
+        }
+    }
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options")
+            .field("host", &self.host)
+            .field("port", &self.port)
+            .field("path", &self.path)
+            .field("shards", &self.shards)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A server whose addresses are taken. Connections are completed by the kernel from now on, and served by
+/// [`run`](Self::run).
+#[derive(Debug)]
+pub struct Server {
+    options: Options,
+    listener: TcpListener,
+    local_addr: SocketAddr,
+    metrics: Option<(TcpListener, SocketAddr)>,
+    seats: Arc<Seats>,
+}
+
+/// How a server ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Drained {
+    /// WebSockets that had not ended when the time was over.
+    pub cut_off: usize,
+}
+
+impl Server {
+    /// Takes the addresses.
+    ///
+    /// # Errors
+    /// A sentence about the address that cannot be listened on.
+    pub fn bind(options: Options) -> Result<Self, BindError> {
+        let (listener, local_addr) = listen("server", &options.host, options.port)?;
+        let metrics = match &options.metrics {
+            Some((host, port)) => Some(listen("metrics", host, *port)?),
+            None => None,
+        };
+        let seats = Arc::new(Seats::new(options.max_connections));
+        Ok(Self { options, listener, local_addr, metrics, seats })
+    }
+
+    /// The address for clients, with its real port.
+    #[must_use]
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
+    /// The address of the metrics, with its real port; `None` if there are none.
+    #[must_use]
+    pub fn metrics_addr(&self) -> Option<SocketAddr> {
+        self.metrics.as_ref().map(|(_, addr)| *addr)
+    }
+
+    /// Counts the open WebSockets, also while the server runs.
+    #[must_use]
+    pub fn seats(&self) -> Arc<Seats> {
+        Arc::clone(&self.seats)
+    }
+
+    /// Serves until `shutdown` is ready, then takes leave of everybody: no more connections are accepted, the engines
+    /// drain, and what is left after the shutdown time is cut off. `engine` makes each shard's engine, on its thread.
+    ///
+    /// Needs a tokio runtime with I/O and time around it, which serves the metrics.
+    ///
+    /// # Errors
+    /// A shard that could not start, or ended early by a panic of its engine.
+    pub async fn run<E: Engine>(
+        self,
+        engine: impl Fn(usize) -> E + Send + Sync + 'static,
+        shutdown: impl Future<Output = ()>,
+    ) -> io::Result<Drained> {
+        let (stop, stopped) = watch::channel(false);
+        let (ended, mut ends) = mpsc::unbounded_channel();
+        let engine = Arc::new(engine);
+        let num_shards = self.options.shards.max(1);
+        let counters: Vec<Arc<ShardMetrics>> = (0..num_shards).map(|_| Arc::default()).collect();
+        let options = Arc::new(self.options);
+        let policy = Policy {
+            path: options.path.clone(),
+            origins: options.origins.clone(),
+            bound_to_loopback: self.local_addr.ip().to_canonical().is_loopback(),
+        };
+        let mut inboxes = Vec::new();
+        for index in 0..num_shards {
+            let (sender, inbox) = mpsc::unbounded_channel();
+            let http = Arc::new(Http {
+                policy: policy.clone(),
+                websocket: options.websocket,
+                seats: Arc::clone(&self.seats),
+                inbox: sender.clone(),
+                patience: Duration::from_millis(options.handshake_timeout_ms),
+                stop: stopped.clone(),
+                slots: Http::slots(),
+            });
+            inboxes.push(sender);
+            let listener = self.listener.try_clone()?;
+            let (options, metrics) = (Arc::clone(&options), Arc::clone(&counters[index]));
+            let (engine, ended) = (Arc::clone(&engine), ended.clone());
+            thread::Builder::new().name(format!("shard-{index}")).spawn(move || {
+                let serve =
+                    || serve(|| Parts { engine: engine(index), listener, options, http, inbox, metrics });
+                let end = catch_unwind(AssertUnwindSafe(serve))
+                    .unwrap_or_else(|_| Err(io::Error::other(format!("shard {index} panicked"))));
+                // Nobody listens if `run` was dropped: the process is about to end.
+                let _ = ended.send(end);
+            })?;
+        }
+        // The shards' copies keep the socket open until they have drained.
+        drop(self.listener);
+        let scraped = match self.metrics {
+            Some((listener, _)) => {
+                let listener = tokio::net::TcpListener::from_std(listener)?;
+                Some(tokio::spawn(metrics::serve(listener, metrics::registry(counters))))
+            }
+            None => None,
+        };
+
+        let early = tokio::select! {
+            () = shutdown => None,
+            end = ends.recv() => end,
+        };
+        stop.send_replace(true);
+        let deadline = Instant::now() + Duration::from_millis(options.shutdown_timeout_ms);
+        for inbox in &inboxes {
+            // Fails for a shard that has ended.
+            let _ = inbox.send(Inbox::Drain(deadline));
+        }
+        let mut cut_off = 0;
+        let mut failed = Ok(());
+        let mut note = |end: io::Result<usize>| match end {
+            Ok(left) => cut_off += left,
+            Err(error) => failed = Err(error),
+        };
+        let left = num_shards - usize::from(early.is_some());
+        early.into_iter().for_each(&mut note);
+        for _ in 0..left {
+            note(ends.recv().await.expect("every shard tells of its end"));
+        }
+        if let Some(scraped) = scraped {
+            scraped.abort();
+        }
+        failed.map(|()| Drained { cut_off })
+    }
+}
+
+/// The life of a shard's thread.
+fn serve<E: Engine>(parts: impl FnOnce() -> Parts<E>) -> io::Result<usize> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
+    runtime.block_on(async { Ok(Shard::new(parts())?.run().await) })
+}
+
+fn listen(section: &'static str, host: &str, port: u16) -> Result<(TcpListener, SocketAddr), BindError> {
+    let failed = |address: String, source| BindError { section, address, source };
+    let mut last = None;
+    let name = || format!("{host}:{port}");
+    for addr in (host, port).to_socket_addrs().map_err(|error| failed(name(), error))? {
+        match sys::listen(addr).and_then(|listener| Ok((listener.local_addr()?, listener))) {
+            Ok((local_addr, listener)) => return Ok((listener, local_addr)),
+            Err(error) => last = Some(failed(addr.to_string(), error)),
+        }
+    }
+    Err(last.unwrap_or_else(|| failed(name(), io::Error::other("the name has no address"))))
+}
+
+/// An address that cannot be listened on. The text says which setting to change.
+#[derive(Debug)]
+pub struct BindError {
+    /// The section of the configuration that names it: `server` or `metrics`.
+    pub section: &'static str,
+    /// Address and port.
+    pub address: String,
+    /// What the system said.
+    pub source: io::Error,
+}
+
+impl fmt::Display for BindError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { section, address, source } = self;
+        write!(f, "cannot listen on {address}: ")?;
+        match source.kind() {
+            io::ErrorKind::AddrInUse => write!(
+                f,
+                "another program has this port; stop it, or set {section}.port to another one (0 takes a free one)"
+            ),
+            io::ErrorKind::PermissionDenied => write!(
+                f,
+                "this user may not; set {section}.port to 1024 or more, or give the program CAP_NET_BIND_SERVICE"
+            ),
+            io::ErrorKind::AddrNotAvailable => write!(
+                f,
+                "this machine does not have the address; set {section}.host to one of its own, or to 0.0.0.0 for all"
+            ),
+            _ => write!(f, "{source}; check {section}.host and {section}.port"),
+        }
+    }
+}
+
+impl std::error::Error for BindError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.source)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bind(host: &str, port: u16) -> Result<Server, BindError> {
+        Server::bind(Options { host: host.into(), port, ..Options::default() })
+    }
+
+    #[test]
+    fn an_address_in_use_is_named_with_a_way_out() {
+        let first = bind("127.0.0.1", 0).unwrap();
+        let error = bind("127.0.0.1", first.local_addr().port()).unwrap_err().to_string();
+        let expected = format!("cannot listen on {}: another program has this port", first.local_addr());
+        assert!(error.starts_with(&expected) && error.contains("server.port"), "{error}");
+    }
+
+    #[test]
+    fn an_address_of_another_machine_is_named_with_a_way_out() {
+        // TEST-NET-1 (RFC 5737) belongs to nobody.
+        let error = bind("192.0.2.1", 0).unwrap_err().to_string();
+        assert!(error.starts_with("cannot listen on 192.0.2.1:0: this machine does not have"), "{error}");
+    }
+
+    #[test]
+    fn a_forbidden_port_is_named_with_a_way_out() {
+        let source = io::ErrorKind::PermissionDenied.into();
+        let error = BindError { section: "server", address: "127.0.0.1:80".into(), source }.to_string();
+        assert!(error.contains("127.0.0.1:80") && error.contains("1024 or more"), "{error}");
+    }
+}

@@ -1,0 +1,188 @@
+//! How connections end: by the peer's close frame, by a rule it broke, by the engine, by a deadline.
+//!
+//! After our close frame the write side is shut down and what still comes is thrown away until the peer's end of the
+//! stream: closing a socket with unread bytes in it would reset the connection and could destroy what the peer has not
+//! read yet (RFC 6455 7.1.1).
+
+use std::time::Instant;
+
+use pulse_core::Time;
+use tracing::{debug, warn};
+
+use super::conn::{Key, Phase};
+use super::{Drain, Shard};
+use crate::engine::Engine;
+use crate::sys;
+use crate::ws::{self, Opcode};
+
+/// The answer to half a request head that nothing followed.
+const TOO_SLOW: &[u8] = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+
+/// A close frame with a code and a reason.
+pub(super) fn frame(code: u16, reason: &str) -> Vec<u8> {
+    let mut out = Vec::new();
+    ws::control(&mut out, Opcode::Close, &ws::close_payload(code, reason));
+    out
+}
+
+/// The answer to a peer's close frame: its code, or none as it gave none.
+pub(super) fn echo(close: Option<(u16, &str)>) -> Vec<u8> {
+    match close {
+        Some((code, _)) => frame(code, ""),
+        None => {
+            let mut out = Vec::new();
+            ws::control(&mut out, Opcode::Close, &[]);
+            out
+        }
+    }
+}
+
+impl<E: Engine> Shard<E> {
+    /// Closes whom this turn's reading has ended; true if there was anybody.
+    pub(super) fn end(&mut self) -> bool {
+        let mut any = false;
+        while let Some((key, frame)) = self.ending.pop() {
+            any = true;
+            self.close(key, &frame);
+        }
+        any
+    }
+
+    /// Writes `last` after everything else, then waits for the peer to end its side.
+    pub(super) fn close(&mut self, key: Key, last: &[u8]) {
+        let Some(conn) = self.net.table.get_mut(key).filter(|conn| conn.phase != Phase::Closing) else {
+            return;
+        };
+        if let Some(rare) = conn.rare.as_deref_mut() {
+            if conn.phase == Phase::Handshake {
+                rare.head.clear();
+            }
+            rare.pong.clear();
+            rare.text_pong = false;
+            conn.slim();
+        }
+        conn.phase = Phase::Closing;
+        let session = conn.session.take();
+        self.net.out.write(key, conn, last);
+        if !conn.has_tail() {
+            sys::finish(&conn.fd);
+        }
+        self.net.out.watch(key, conn);
+        self.deadlines.closing(key, self.now);
+        if let Some(session) = session {
+            self.engine.closed(session);
+        }
+        self.settle();
+    }
+
+    /// Forgets a connection whose socket is of no more use.
+    pub(super) fn remove(&mut self, key: Key) {
+        let Some(conn) = self.net.remove(key) else { return };
+        if conn.seated {
+            self.http.seats().leave();
+        }
+        if let Some(session) = conn.session {
+            self.engine.closed(session);
+        }
+    }
+
+    /// What is due by the clock.
+    pub(super) fn expire(&mut self) {
+        while let Some(key) = self.deadlines.expired(&self.net.table, self.now) {
+            let conn = self.net.table.get(key).expect("an expired deadline names a live connection");
+            if conn.phase == Phase::Handshake && conn.rare.is_some() {
+                self.close(key, TOO_SLOW);
+            } else {
+                self.remove(key);
+            }
+        }
+        if self.accept_at.is_some_and(|at| at <= self.now) {
+            self.accept_again();
+        }
+        if self.relief_at.is_some_and(|at| at <= self.now) {
+            self.relieve();
+        }
+    }
+
+    /// Reads from everybody again once enough of the tails is gone.
+    pub(super) fn release(&mut self) {
+        if self.held.is_empty() || !self.net.is_clear() {
+            return;
+        }
+        self.relief_at = None;
+        for key in std::mem::take(&mut self.held) {
+            if let Some(conn) = self.net.table.get_mut(key) {
+                conn.held = false;
+                self.net.out.watch(key, conn);
+            }
+        }
+        self.settle();
+    }
+
+    /// Stops reading from a connection until [`release`](Self::release).
+    pub(super) fn hold(&mut self, key: Key) {
+        let Some(conn) = self.net.table.get_mut(key) else { return };
+        conn.held = true;
+        self.held.push(key);
+        self.net.out.watch(key, conn);
+        if self.relief_at.is_none() {
+            self.relief_at = Some(self.now.after_ms(self.options.stall_timeout_ms));
+        }
+        self.settle();
+    }
+
+    /// While nobody is read from, those who take nothing at all hold everybody up: they are cut off. No close frame
+    /// could reach them.
+    fn relieve(&mut self) {
+        let stall_ms = self.options.stall_timeout_ms;
+        let stalled: Vec<Key> = self
+            .net
+            .table
+            .iter()
+            .filter(|(_, conn)| conn.rare.as_ref().is_some_and(|rare| rare.is_stalled(self.now, stall_ms)))
+            .map(|(key, _)| key)
+            .collect();
+        if !stalled.is_empty() {
+            warn!(connections = stalled.len(), "cut off clients that took nothing while too much was unsent");
+        }
+        for key in stalled {
+            self.remove(key);
+        }
+        self.relief_at = Some(self.now.after_ms(stall_ms.div_ceil(4)));
+        self.release();
+    }
+
+    /// Stops accepting and asks everybody to go.
+    pub(super) fn take_leave(&mut self, end: Instant) {
+        self.drain = Some(Drain::Until(self.clock.time(end)));
+        self.accept_at = None;
+        if let Some(listener) = self.listener.take() {
+            // Other shards hold the same socket: closing this descriptor would not take it out of the epoll.
+            let _ = self.poller.get_ref().delete(&listener);
+        }
+        let unfinished = self.net.table.iter().filter(|(_, conn)| conn.phase == Phase::Handshake);
+        for key in unfinished.map(|(key, _)| key).collect::<Vec<_>>() {
+            self.remove(key);
+        }
+        self.engine.drain(self.options.retry_spread_ms);
+    }
+
+    /// When the time for leaving ends, once nobody is left or it has come.
+    pub(super) fn is_over(&self) -> Option<Time> {
+        match self.drain {
+            Some(Drain::Until(end)) if self.net.table.len() == 0 || self.now >= end => Some(end),
+            _ => None,
+        }
+    }
+
+    /// Drops the connections that are left; returns how many these were.
+    pub(super) fn cut_off(&mut self) -> usize {
+        let left: Vec<Key> = self.net.table.iter().map(|(key, _)| key).collect();
+        for &key in &left {
+            self.remove(key);
+        }
+        self.report(false);
+        debug!(cut_off = left.len(), "a shard has drained");
+        left.len()
+    }
+}

@@ -1,0 +1,327 @@
+//! One thread's worth of server: an engine, its sockets, and the loop that joins them.
+//!
+//! Plain-TCP WebSockets wait in a level-triggered epoll of the shard's own, which this loop polls from inside its tokio
+//! runtime; a turn is: what is ready, read; then what the engine has to say, written. Everything else (HTTP) is
+//! ordinary tokio on the same thread and hands over its upgraded sockets through the [`Inbox`]. What a message means
+//! is the engine's business.
+
+mod close;
+mod conn;
+mod deadlines;
+mod read;
+mod write;
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::net::TcpListener;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use pulse_core::{Answer, Effect, Time};
+use tokio::io::unix::AsyncFd;
+use tokio::sync::mpsc;
+use tokio::time::Sleep;
+
+use self::conn::Key;
+use self::deadlines::Deadlines;
+use self::write::{Net, Note, Pongs};
+use crate::clock::Clock;
+use crate::engine::Engine;
+use crate::http::{Http, Upgraded};
+use crate::metrics::ShardMetrics;
+use crate::server::Options;
+use crate::sys::{self, Epoll, Event};
+use crate::ws::{self, Opcode};
+
+/// Sends of one flush before the loop looks at its sockets again: 1 to 2 ms.
+const SENDS: usize = 512;
+
+/// Events taken from the epoll at once.
+const EVENTS: usize = 1024;
+
+/// One read takes at most this much: as much as a turn should hold.
+const READ: usize = 64 << 10;
+
+/// What reaches a shard from outside its loop.
+#[derive(Debug)]
+pub(crate) enum Inbox {
+    /// A socket whose upgrade was served by hyper.
+    Upgraded(Upgraded),
+    /// Take leave of everybody; who is not gone then is cut off.
+    Drain(Instant),
+}
+
+/// What a shard is made of.
+pub(crate) struct Parts<E> {
+    pub(crate) engine: E,
+    pub(crate) listener: TcpListener,
+    pub(crate) options: Arc<Options>,
+    pub(crate) http: Arc<Http>,
+    pub(crate) inbox: mpsc::UnboundedReceiver<Inbox>,
+    pub(crate) metrics: Arc<ShardMetrics>,
+}
+
+/// A shard that runs.
+pub(crate) struct Shard<E> {
+    engine: E,
+    options: Arc<Options>,
+    http: Arc<Http>,
+    inbox: mpsc::UnboundedReceiver<Inbox>,
+    metrics: Arc<ShardMetrics>,
+    clock: Clock,
+    now: Time,
+
+    /// Gone while draining.
+    listener: Option<TcpListener>,
+    /// When to listen again after descriptors ran out.
+    accept_at: Option<Time>,
+    complained_at: Option<Time>,
+
+    poller: AsyncFd<Rc<Epoll>>,
+    events: Vec<Event>,
+    /// The first of `events` that was not looked at yet.
+    next_event: usize,
+    arrived: Vec<Upgraded>,
+    buf: Box<[u8]>,
+    pongs: Pongs,
+
+    net: Net,
+    /// Upgraded, and the answer not written yet.
+    fresh: Vec<Key>,
+    /// To be closed with this frame once the engine has nothing more to say.
+    ending: Vec<(Key, Vec<u8>)>,
+    /// Not read from, because too much is unsent.
+    held: Vec<Key>,
+    /// When to look for those who hold everybody up.
+    relief_at: Option<Time>,
+    deadlines: Deadlines,
+    drain: Option<Drain>,
+    /// When the oldest input came whose outputs are not all written.
+    since: Option<Instant>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Drain {
+    /// Asked for; the engine does not know yet.
+    Asked(Instant),
+    /// Everybody was told; what is left then is cut off.
+    Until(Time),
+}
+
+impl<E: Engine> Shard<E> {
+    /// Must be called within the runtime that will run it.
+    pub(crate) fn new(parts: Parts<E>) -> io::Result<Self> {
+        let Parts { engine, listener, options, http, inbox, metrics } = parts;
+        let epoll = Rc::new(Epoll::new()?);
+        epoll.add_shared(&listener, read::LISTENER)?;
+        Ok(Self {
+            engine,
+            clock: Clock::new(),
+            now: Time(0),
+            listener: Some(listener),
+            accept_at: None,
+            complained_at: None,
+            poller: sys::register(Rc::clone(&epoll))?,
+            events: Vec::with_capacity(EVENTS),
+            next_event: 0,
+            arrived: Vec::new(),
+            buf: vec![0; READ].into_boxed_slice(),
+            pongs: Pongs::default(),
+            net: Net::new(epoll),
+            fresh: Vec::new(),
+            ending: Vec::new(),
+            held: Vec::new(),
+            relief_at: None,
+            deadlines: Deadlines::new(options.handshake_timeout_ms),
+            drain: None,
+            since: None,
+            options,
+            http,
+            inbox,
+            metrics,
+        })
+    }
+
+    /// Serves until it has drained; returns how many connections had to be cut off.
+    pub(crate) async fn run(mut self) -> usize {
+        let mut sleep = std::pin::pin!(tokio::time::sleep(Duration::ZERO));
+        let mut alarm = None;
+        let mut busy = false;
+        loop {
+            let due = self.due();
+            if let Some(due) = due.filter(|_| due != alarm) {
+                sleep.as_mut().reset(self.clock.instant(due).into());
+            }
+            alarm = due;
+            poll_fn(|cx| match self.poll_inputs(cx, alarm.map(|_| sleep.as_mut())) {
+                Poll::Pending if !busy => Poll::Pending,
+                _ => Poll::Ready(()),
+            })
+            .await;
+            busy = self.turn();
+            if let Some(end) = self.is_over() {
+                let http = Arc::clone(&self.http);
+                let left = self.cut_off();
+                http.idle(self.clock.instant(end)).await;
+                return left;
+            }
+            if busy {
+                // Accepts, HTTP and timers have their turn between the parts of a long flush.
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+
+    /// When the next turn is due if nothing comes before.
+    fn due(&mut self) -> Option<Time> {
+        let drained = match self.drain {
+            Some(Drain::Until(end)) => Some(end),
+            _ => None,
+        };
+        let own = [self.deadlines.next(&self.net.table), self.accept_at, self.relief_at, drained];
+        own.into_iter().flatten().chain(self.engine.poll_timeout()).min()
+    }
+
+    /// Collects what is ready, unless the last events are not all handled. Pending if there is nothing at all.
+    fn poll_inputs(&mut self, cx: &mut Context<'_>, sleep: Option<Pin<&mut Sleep>>) -> Poll<()> {
+        let mut ready = sleep.is_some_and(|sleep| sleep.poll(cx).is_ready());
+        while let Poll::Ready(Some(input)) = self.inbox.poll_recv(cx) {
+            match input {
+                Inbox::Upgraded(upgraded) => self.arrived.push(upgraded),
+                Inbox::Drain(end) => self.drain = Some(Drain::Asked(end)),
+            }
+            ready = true;
+        }
+        while self.next_event == self.events.len() {
+            let Poll::Ready(Ok(mut guard)) = self.poller.poll_read_ready(cx) else { break };
+            self.next_event = 0;
+            guard.get_inner().poll(&mut self.events).expect("the shard's own epoll can be polled");
+            if self.events.is_empty() {
+                // Tokio watches the epoll edge-triggered: only now will it tell again.
+                guard.clear_ready();
+            }
+        }
+        if ready || self.next_event < self.events.len() { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    /// Inputs until the engine is full, then outputs. True if there is more to do at once.
+    fn turn(&mut self) -> bool {
+        self.tick();
+        self.expire();
+        if let Some(Drain::Asked(end)) = self.drain {
+            self.take_leave(end);
+        }
+        let mut sends = SENDS;
+        loop {
+            while !self.engine.is_full() {
+                if let Some(upgraded) = self.arrived.pop() {
+                    self.adopt(upgraded);
+                } else if let Some(&event) = self.events.get(self.next_event) {
+                    self.next_event += 1;
+                    self.on_event(event.into());
+                } else {
+                    break;
+                }
+            }
+            let drained = self.flush(&mut sends);
+            self.release();
+            self.report(drained);
+            if !drained {
+                return true;
+            }
+            if self.arrived.is_empty() && self.next_event == self.events.len() {
+                return false;
+            }
+        }
+    }
+
+    /// Reads the clocks, once a turn.
+    fn tick(&mut self) {
+        let now = self.clock.now();
+        (self.now, self.net.out.now) = (now.mono, now.mono);
+        self.engine.advance(now);
+    }
+
+    /// Writes what the engine has to say, at most about `sends` times; then does what only a host can do. True if
+    /// nothing is left.
+    fn flush(&mut self, sends: &mut usize) -> bool {
+        loop {
+            while let Some(mut batch) = self.engine.poll_write() {
+                let receivers = self.net.deliver(&mut batch);
+                self.settle();
+                *sends = sends.saturating_sub(receivers);
+                if *sends == 0 {
+                    return false;
+                }
+            }
+            // The engine has answered everything that was read: now, and not before, an answer to an upgrade may
+            // leave alone and a close frame may follow.
+            self.greet();
+            if self.end() {
+                continue;
+            }
+            match self.engine.poll_effect() {
+                Some(effect) => self.perform(effect),
+                None => return true,
+            }
+        }
+    }
+
+    /// Tells the engine what became of the writes.
+    fn settle(&mut self) {
+        while let Some(note) = self.net.out.notes.pop() {
+            match note {
+                Note::Blocked(session) => self.engine.set_writable(session, false),
+                Note::Free(session) => self.engine.set_writable(session, true),
+                Note::Lost(key) => self.remove(key),
+            }
+        }
+    }
+
+    /// Writes the answers to upgrades that nothing followed.
+    fn greet(&mut self) {
+        for key in self.fresh.drain(..) {
+            if let Some(conn) = self.net.table.get_mut(key) {
+                self.net.out.write_head(key, conn);
+            }
+        }
+        self.settle();
+    }
+
+    fn perform(&mut self, effect: Effect) {
+        match effect {
+            Effect::Close { conn: session, code } => {
+                if let Some((key, _)) = self.net.table.find(session) {
+                    self.close(key, &close::frame(code.0, code.text()));
+                }
+            }
+            Effect::Ping { conn: session } => {
+                if let Some((key, conn)) = self.net.table.find(session) {
+                    self.net.out.write(key, conn, &ws::header(Opcode::Ping, 0));
+                }
+            }
+            Effect::Pause { conn: session, paused } => {
+                if let Some((key, conn)) = self.net.table.find(session) {
+                    conn.paused = paused;
+                    self.net.out.watch(key, conn);
+                }
+            }
+            Effect::Authorize { ticket, request, .. } => {
+                let answer = self.options.authorize.as_ref().map_or(Answer::Deny, |decide| decide(&request));
+                self.engine.answer(ticket, answer);
+            }
+            other => unreachable!("this host performs every effect of its core, {other:?} included"),
+        }
+        self.settle();
+    }
+
+    fn report(&mut self, drained: bool) {
+        self.metrics.store(&self.engine.stats());
+        if drained && let Some(since) = self.since.take() {
+            self.metrics.latency(since.elapsed());
+        }
+    }
+}
