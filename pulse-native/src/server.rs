@@ -165,7 +165,7 @@ impl Server {
             bound_to_loopback: self.local_addr.ip().to_canonical().is_loopback(),
         };
         let mut inboxes = Vec::new();
-        for index in 0..num_shards {
+        for (index, metrics) in counters.iter().enumerate() {
             let (sender, inbox) = mpsc::unbounded_channel();
             let http = Arc::new(Http {
                 policy: policy.clone(),
@@ -178,10 +178,11 @@ impl Server {
             });
             inboxes.push(sender);
             let listener = self.listener.try_clone()?;
-            let (options, metrics) = (Arc::clone(&options), Arc::clone(&counters[index]));
+            let (options, metrics) = (Arc::clone(&options), Arc::clone(metrics));
             let (engine, ended) = (Arc::clone(&engine), ended.clone());
             thread::Builder::new().name(format!("shard-{index}")).spawn(move || {
-                let serve = || serve(|| Parts { engine: engine(index), listener, options, http, inbox, metrics });
+                let serve =
+                    || serve(|| Parts { engine: engine(index), listener, options, http, inbox, metrics });
                 let end = catch_unwind(AssertUnwindSafe(serve))
                     .unwrap_or_else(|_| Err(io::Error::other(format!("shard {index} panicked"))));
                 // Nobody listens if `run` was dropped: the process is about to end.
@@ -232,11 +233,7 @@ fn serve<E: Engine>(parts: impl FnOnce() -> Parts<E>) -> io::Result<usize> {
     runtime.block_on(async { Ok(Shard::new(parts())?.run().await) })
 }
 
-fn listen(
-    section: &'static str,
-    host: &str,
-    port: u16,
-) -> Result<(TcpListener, SocketAddr), BindError> {
+fn listen(section: &'static str, host: &str, port: u16) -> Result<(TcpListener, SocketAddr), BindError> {
     let failed = |address: String, source| BindError { section, address, source };
     let mut last = None;
     let name = || format!("{host}:{port}");

@@ -123,9 +123,12 @@ fn a_pause_stops_reading_until_it_ends() {
 #[test]
 fn a_close_is_echoed_after_the_answers_to_what_came_before_it() {
     let host = Host::start(options());
-    for (payload, echo) in
-        [(&b"\x03\xe8bye"[..], &b"\x03\xe8"[..]), (b"", b""), (b"\x0f\xa0", b"\x0f\xa0"), (b"\x0b\xb8", b"\x0b\xb8")]
-    {
+    for (payload, echo) in [
+        (&b"\x03\xe8bye"[..], &b"\x03\xe8"[..]),
+        (b"", b""),
+        (b"\x0f\xa0", b"\x0f\xa0"),
+        (b"\x0b\xb8", b"\x0b\xb8"),
+    ] {
         let mut client = host.websocket();
         let mut bytes = frame(Opcode::Text, b"last words");
         bytes.extend(frame(Opcode::Close, payload));
@@ -148,6 +151,16 @@ fn the_engine_closes_with_its_code_and_text() {
     client.expect(Opcode::Text, b"before");
     let reason = client.expect_close(4001);
     assert_eq!(reason, "the client reads more slowly than messages come");
+    drop(client);
+    host.wait_until_empty();
+}
+
+#[test]
+fn a_closed_connection_is_dropped_though_the_client_never_ends_its_side() {
+    let host = Host::start(options());
+    let mut client = host.websocket();
+    client.send(Opcode::Close, &[]);
+    client.expect(Opcode::Close, &[]);
     host.wait_until_empty();
 }
 

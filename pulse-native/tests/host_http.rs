@@ -45,7 +45,11 @@ fn what_the_engine_says_first_leaves_with_the_answer_to_the_upgrade() {
     let mut buf = [0; 4096];
     let len = std::io::Read::read(&mut client.stream, &mut buf).unwrap();
     assert!(buf[..len].starts_with(b"HTTP/1.1 101 "));
-    assert!(buf[..len].ends_with(b"\r\n\r\n\x82\x09\0\0\0\x05hello\x82\x09\0\0\0\x05again"), "{:?}", &buf[..len]);
+    assert!(
+        buf[..len].ends_with(b"\r\n\r\n\x82\x09\0\0\0\x05hello\x82\x09\0\0\0\x05again"),
+        "{:?}",
+        &buf[..len]
+    );
 }
 
 #[test]
@@ -124,7 +128,11 @@ fn a_refused_request_is_told_why() {
         (upgrade("/ws", "/elsewhere"), 404, "nothing is served at this path"),
         ("GET /health HTTP/1.1\r\nConnection: close\r\n\r\n".into(), 400, "host is missing"),
         ("GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\nConnection: close\r\n\r\n".into(), 400, "more than once"),
-        ("DELETE /health HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".into(), 405, "allow: GET, HEAD\r\n"),
+        (
+            "DELETE /health HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".into(),
+            405,
+            "allow: GET, HEAD\r\n",
+        ),
     ] {
         let answer = host.ask(&request);
         assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{request}{answer}");
@@ -147,7 +155,8 @@ fn pages_of_the_same_host_of_this_machine_and_of_the_list_may_connect() {
 #[test]
 fn without_websocket_its_path_is_no_path() {
     let host = Host::start(support::options_with(|options| options.websocket = false));
-    let request = String::from_utf8(host.upgrade("")).unwrap().replace("Connection: Upgrade", "Connection: close");
+    let request =
+        String::from_utf8(host.upgrade("")).unwrap().replace("Connection: Upgrade", "Connection: close");
     let answer = host.ask(&request);
     assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
 }
@@ -159,8 +168,9 @@ fn who_finds_no_seat_is_told_when_to_come_back() {
     let _second = host.websocket();
     let plain = String::from_utf8(host.upgrade("")).unwrap();
     let many: String = (0..80).map(|n| format!("X-Header-{n}: {n}\r\n")).collect();
-    let by_hyper =
-        String::from_utf8(host.upgrade(&many)).unwrap().replace("Connection: Upgrade", "Connection: Upgrade, close");
+    let by_hyper = String::from_utf8(host.upgrade(&many))
+        .unwrap()
+        .replace("Connection: Upgrade", "Connection: Upgrade, close");
     for request in [plain, by_hyper] {
         let answer = host.ask(&request);
         assert!(answer.starts_with("HTTP/1.1 503 Service Unavailable\r\n"), "{answer}");

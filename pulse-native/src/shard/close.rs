@@ -50,7 +50,9 @@ impl<E: Engine> Shard<E> {
 
     /// Writes `last` after everything else, then waits for the peer to end its side.
     pub(super) fn close(&mut self, key: Key, last: &[u8]) {
-        let Some(conn) = self.net.table.get_mut(key).filter(|conn| conn.phase != Phase::Closing) else { return };
+        let Some(conn) = self.net.table.get_mut(key).filter(|conn| conn.phase != Phase::Closing) else {
+            return;
+        };
         if let Some(rare) = conn.rare.as_deref_mut() {
             if conn.phase == Phase::Handshake {
                 rare.head.clear();

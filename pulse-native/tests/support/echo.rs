@@ -158,7 +158,13 @@ impl Engine for Echo {
                 Some(_) => {
                     self.to = vec![conn];
                     self.bytes = message.bytes;
-                    return Some(Batch::with_kind(&self.to, 0, message.kind, message.framing, &mut self.bytes));
+                    return Some(Batch::with_kind(
+                        &self.to,
+                        0,
+                        message.kind,
+                        message.framing,
+                        &mut self.bytes,
+                    ));
                 }
             }
         }
