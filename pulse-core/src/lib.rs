@@ -5,15 +5,25 @@
 
 extern crate alloc;
 
+mod channel;
 mod effect;
+mod grant;
 mod id;
+mod limits;
 mod link;
+mod queue;
+mod random;
+mod router;
 mod stats;
 mod time;
 pub mod wire;
 
 pub use effect::{Answer, Effect, Request};
+pub use grant::{Namespace, Rule, Rules};
 pub use id::{ConnId, Ticket};
+pub use limits::{Heartbeat, Limits};
 pub use link::{Batch, Dialect, Framing, Kind, Link};
+pub use random::Seed;
+pub use router::{Config, Router};
 pub use stats::Stats;
 pub use time::{Now, Time};

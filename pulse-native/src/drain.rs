@@ -9,13 +9,12 @@ use tracing::{info, warn};
 /// The exit status of a process that a second signal ended.
 const IMPATIENT: i32 = 130;
 
-/// A future that is ready at the first SIGTERM or SIGINT. A second one ends the process at once, with status 130.
-///
-/// Signals are caught from the call on, which needs a tokio runtime with I/O around it.
+/// From now on SIGTERM and SIGINT do not end the process: the future is ready at the first of them. A second one ends
+/// the process at once. Needs a tokio runtime around it.
 ///
 /// # Errors
-/// If the signals cannot be caught.
-pub fn requested() -> io::Result<impl Future<Output = ()>> {
+/// If the signals cannot be listened to.
+pub fn listen() -> io::Result<impl Future<Output = ()>> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let mut next = async move || {
         tokio::select! {

@@ -1,6 +1,6 @@
 //! What a shard drives: the router in production, an echo behind the very same I/O path in tests.
 
-use pulse_core::{Answer, Batch, ConnId, Effect, Kind, Link, Now, Stats, Ticket, Time};
+use pulse_core::{Answer, Batch, ConnId, Effect, Kind, Link, Now, Router, Stats, Ticket, Time};
 
 /// The inputs and outputs of [`pulse_core::Router`], so that the I/O path can be tested with another one behind it.
 ///
@@ -23,7 +23,7 @@ pub trait Engine {
     /// The turn holds as much as it should: drain before the next input.
     fn is_full(&self) -> bool;
     /// Tells every client to go and to come back within `spread_ms`.
-    fn drain(&mut self, spread_ms: u64);
+    fn drain(&mut self, spread_ms: u32);
     /// The next bytes for some connections.
     fn poll_write(&mut self) -> Option<Batch<'_>>;
     /// The next thing that only a host can do.
@@ -32,4 +32,46 @@ pub trait Engine {
     fn poll_timeout(&self) -> Option<Time>;
     /// Counters for metrics.
     fn stats(&self) -> Stats;
+}
+
+impl Engine for Router {
+    fn advance(&mut self, now: Now) {
+        self.advance(now);
+    }
+    fn open(&mut self, link: Link) -> ConnId {
+        self.open(link)
+    }
+    fn receive(&mut self, conn: ConnId, kind: Kind, message: &[u8]) {
+        self.receive(conn, kind, message);
+    }
+    fn heard(&mut self, conn: ConnId) {
+        self.heard(conn);
+    }
+    fn set_writable(&mut self, conn: ConnId, writable: bool) {
+        self.set_writable(conn, writable);
+    }
+    fn closed(&mut self, conn: ConnId) {
+        self.closed(conn);
+    }
+    fn answer(&mut self, ticket: Ticket, answer: Answer) {
+        self.answer(ticket, answer);
+    }
+    fn is_full(&self) -> bool {
+        self.is_full()
+    }
+    fn drain(&mut self, spread_ms: u32) {
+        self.drain(spread_ms);
+    }
+    fn poll_write(&mut self) -> Option<Batch<'_>> {
+        self.poll_write()
+    }
+    fn poll_effect(&mut self) -> Option<Effect> {
+        self.poll_effect()
+    }
+    fn poll_timeout(&self) -> Option<Time> {
+        self.poll_timeout()
+    }
+    fn stats(&self) -> Stats {
+        self.stats()
+    }
 }

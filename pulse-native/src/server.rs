@@ -49,7 +49,7 @@ pub struct Options {
     /// Time for all clients to go when the server stops; those that are left are cut off.
     pub shutdown_timeout_ms: u64,
     /// Time over which clients spread their return when the server stops.
-    pub retry_spread_ms: u64,
+    pub retry_spread_ms: u32,
     /// While a shard reads from nobody because too much is unsent, clients that take nothing for this long are cut off.
     pub stall_timeout_ms: u64,
     /// Threads with an engine of their own.
@@ -165,7 +165,7 @@ impl Server {
             bound_to_loopback: self.local_addr.ip().to_canonical().is_loopback(),
         };
         let mut inboxes = Vec::new();
-        for (index, metrics) in counters.iter().enumerate() {
+        for (index, counters) in counters.iter().enumerate() {
             let (sender, inbox) = mpsc::unbounded_channel();
             let http = Arc::new(Http {
                 policy: policy.clone(),
@@ -178,7 +178,7 @@ impl Server {
             });
             inboxes.push(sender);
             let listener = self.listener.try_clone()?;
-            let (options, metrics) = (Arc::clone(&options), Arc::clone(metrics));
+            let (options, metrics) = (Arc::clone(&options), Arc::clone(counters));
             let (engine, ended) = (Arc::clone(&engine), ended.clone());
             thread::Builder::new().name(format!("shard-{index}")).spawn(move || {
                 let serve =

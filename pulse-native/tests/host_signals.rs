@@ -19,7 +19,7 @@ fn serve_until_a_signal_comes() {
     let addr = server.local_addr();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let drained = runtime.block_on(async {
-        let signal = drain::requested().unwrap();
+        let signal = drain::listen().unwrap();
         // Whoever runs this by hand ends it by the end of its input, which the tests keep open.
         let (end, ended) = tokio::sync::oneshot::channel();
         std::thread::spawn(move || end.send(std::io::copy(&mut std::io::stdin(), &mut std::io::sink())));

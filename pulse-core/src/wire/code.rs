@@ -126,19 +126,16 @@ closes! {
     /// The first frame was not `connect`, or none came in time.
     CONNECT_EXPECTED = 4502, "connect_expected",
         "the first frame has to be connect, and has to come soon", "a_client_that_does_not_connect_first_is_closed";
-    /// The message is over the transport's limit.
-    TOO_LARGE = 4503, "message_too_large",
-        "the message is larger than this server takes at once", "a_message_over_the_transport_limit_closes_the_connection";
     /// The dialect has no messages of this kind.
-    WRONG_KIND = 4504, "wrong_kind",
+    WRONG_KIND = 4503, "wrong_kind",
         "this dialect is made of binary messages", "a_text_message_on_a_binary_dialect_closes_the_connection";
 }
 
 impl CloseCode {
-    /// 4000 to 4499: come back, with backoff. Everything else: stay away.
+    /// 4500 to 4999: stay away. Everything else, a transport's own codes included: come back, with backoff.
     #[must_use]
     pub fn comes_back(self) -> bool {
-        (4000..=4499).contains(&self.0)
+        !(4500..=4999).contains(&self.0)
     }
 
     /// This code's line of the table; `None` for a number that this version does not send.

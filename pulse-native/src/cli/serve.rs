@@ -1,11 +1,12 @@
 //! `pulse serve`: settings first, then logs, then the server.
 
-use std::{env, path::PathBuf, process::ExitCode};
+use std::{env, error::Error, path::PathBuf, process::ExitCode};
 
 use clap::Args;
 use pulse_native::{
-    config::{self, Loaded},
-    log,
+    config::{self, Config, Loaded},
+    drain, log, raise_open_files,
+    server::Server,
 };
 
 use super::{MISUSED, complain, flags::Flags};
@@ -41,7 +42,42 @@ fn run(loaded: &Loaded) -> ExitCode {
         tracing::warn!("{warning}");
     }
     announce(loaded);
-    ExitCode::SUCCESS
+    match raise_open_files() {
+        Ok(limit) => tracing::info!("up to {limit} files may be open; each connection is one"),
+        Err(error) => tracing::warn!(%error, "the limit of open files could not be raised"),
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    match runtime.map_err(Into::into).and_then(|runtime| runtime.block_on(serve(&loaded.config))) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn serve(config: &Config) -> Result<(), Box<dyn Error>> {
+    let server = Server::bind(config.to_options()?)?;
+    let addr = server.local_addr();
+    let shutdown = drain::listen()?;
+    tracing::info!("listening on http://{addr}, WebSocket at ws://{addr}{}", config.transport.websocket_path);
+    if let Some(addr) = server.metrics_addr() {
+        tracing::info!("metrics on http://{addr}/metrics");
+    }
+    if !addr.ip().to_canonical().is_loopback() {
+        tracing::warn!(
+            "{addr} is open to other machines and this version asks nobody who they are: \
+             every client may do what [channels] and [namespaces] allow to anyone"
+        );
+    }
+    let drained = server.run(config.routers(), shutdown).await?;
+    match drained.cut_off {
+        0 => tracing::info!("every client has left"),
+        left => {
+            tracing::warn!("{left} clients had not left within server.shutdown_timeout_ms and were cut off");
+        }
+    }
+    Ok(())
 }
 
 /// Logs the effective settings, a line for each section: what holds, and what made it so.

@@ -11,6 +11,7 @@
 //! assert_eq!(loaded.origins["server.port"].to_string(), "PULSE_PORT");
 //! ```
 
+mod apply;
 mod check;
 mod environment;
 mod error;

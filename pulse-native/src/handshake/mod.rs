@@ -105,7 +105,7 @@ fn begins_alike(bytes: &[u8], first: &[u8], second: &[u8]) -> bool {
 }
 
 /// The value of `Sec-WebSocket-Accept` for a key (RFC 6455 4.2.2).
-fn accept_key(key: &[u8]) -> [u8; 28] {
+pub(crate) fn accept_key(key: &[u8]) -> [u8; 28] {
     let digest =
         Sha1::new().chain_update(key).chain_update(b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").finalize();
     let mut out = [0; 28];

@@ -143,7 +143,7 @@ impl Engine for Echo {
         self.out_bytes >= FULL
     }
 
-    fn drain(&mut self, _: u64) {
+    fn drain(&mut self, _: u32) {
         let closes = self.open.keys().map(|&conn| Effect::Close { conn, code: CloseCode::SHUTDOWN });
         self.effects.extend(closes);
     }

@@ -1,0 +1,90 @@
+//! A server in a process of its own, so that its costs are its own.
+
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::Process;
+
+/// The `pulse` binary that stands beside this program, on a free port of the loopback interface.
+#[derive(Debug)]
+pub struct Server {
+    child: Child,
+    addr: SocketAddr,
+}
+
+impl Server {
+    /// Starts it with more arguments and waits until it answers. On Linux it runs on CPU `cpu`, if one is given.
+    ///
+    /// # Errors
+    /// If the binary is not there, does not start or does not answer within ten seconds.
+    pub fn start(args: &[&str], cpu: Option<usize>) -> io::Result<Self> {
+        let binary = Self::binary()?;
+        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let mut command = match cpu {
+            Some(cpu) => {
+                let mut command = Command::new("taskset");
+                command.arg("-c").arg(cpu.to_string()).arg(binary);
+                command
+            }
+            None => Command::new(binary),
+        };
+        let port_arg = port.to_string();
+        command
+            .args(["--port", &port_arg, "--metrics-enabled", "false", "--logging-level", "warn"])
+            .args(args);
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn()?;
+        let server = Self { child, addr: SocketAddr::from(([127, 0, 0, 1], port)) };
+        let begin = Instant::now();
+        while !server.is_healthy() {
+            if begin.elapsed() > Duration::from_secs(10) {
+                return Err(io::Error::other("the server did not answer /health within 10 s"));
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(server)
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Its costs.
+    #[must_use]
+    pub fn process(&self) -> Process {
+        // `taskset` becomes the server (exec), so the child's id is the server's.
+        Process::new(self.child.id())
+    }
+
+    fn binary() -> io::Result<PathBuf> {
+        let here = std::env::current_exe()?;
+        let binary = here.with_file_name("pulse");
+        if binary.exists() {
+            return Ok(binary);
+        }
+        Err(io::Error::other(format!(
+            "there is no {}: build the server first, with `cargo build --release -p pulse-native`",
+            binary.display()
+        )))
+    }
+
+    fn is_healthy(&self) -> bool {
+        let Ok(mut stream) = TcpStream::connect(self.addr) else { return false };
+        let request = b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+        let mut answer = Vec::new();
+        stream.write_all(request).and_then(|()| stream.read_to_end(&mut answer)).is_ok()
+            && answer.starts_with(b"HTTP/1.1 200")
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended by itself; either way it is reaped.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

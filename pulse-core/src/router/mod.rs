@@ -1,0 +1,359 @@
+//! One thread's worth of Pulse: every connection and channel of it, from input bytes to output batches.
+//!
+//! This file owns the turn and the life of connections; `requests` answers what clients ask, `fanout` decides which
+//! bytes go to whom, `timer` when a silent connection is looked at.
+
+mod fanout;
+mod requests;
+mod session;
+mod timer;
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+
+use hashbrown::HashMap;
+
+use crate::channel::Channels;
+use crate::grant::Rulebook;
+use crate::random::{Random, Seed, mix};
+use crate::wire::{CloseCode, Disconnect, Frame};
+use crate::{
+    Answer, Batch, ConnId, Dialect, Effect, Kind, Limits, Link, Namespace, Now, Rules, Stats, Ticket, Time,
+    limits,
+};
+
+use fanout::{Fanout, Message};
+use session::{Conn, State};
+use timer::{Deadlines, Heartbeat};
+
+/// What a router is made with.
+#[derive(Clone, Debug, Default)]
+pub struct Config {
+    /// Ceilings.
+    pub limits: Limits,
+    /// Signs of life.
+    pub heartbeat: limits::Heartbeat,
+    /// The rules of channels without a namespace, or of one that is not listed.
+    pub rules: Rules,
+    /// Namespaces with rules of their own.
+    pub namespaces: Vec<Namespace>,
+}
+
+/// All connections and channels of one thread, worker or tab. No lock, no atomic, no task.
+///
+/// Inputs are stacked in any number, then outputs are drained: [`poll_write`](Self::poll_write) until `None`, then
+/// [`poll_effect`](Self::poll_effect) until `None`. That is one *turn*. Stopping early keeps the rest. So several
+/// messages for one connection in one turn leave as one write.
+///
+/// ```
+/// use pulse_core::{Config, Dialect, Kind, Link, Now, Router, Seed};
+/// use pulse_core::wire::{self, Frame, Payload, Publish, Subscribe};
+///
+/// let mut router = Router::new(Config::default(), Seed(1));
+/// router.advance(Now::default());
+/// let conn = router.open(Link { class: 0, dialect: Dialect::Legacy });
+/// let mut message = Vec::new();
+/// Frame::Subscribe(Subscribe { id: 1, channel: "news", ..Subscribe::default() }).encode(&mut message);
+/// let hello = Publish { channel: "news", payload: Payload::from(&b"hello"[..]), ..Publish::default() };
+/// Frame::Publish(hello).encode(&mut message);
+/// router.receive(conn, Kind::Binary, &message);
+///
+/// let mut kinds = Vec::new();
+/// while let Some(batch) = router.poll_write() {
+///     let mut bytes = batch.payload();
+///     while let wire::Split::Frame { map, rest } = wire::split(bytes, 1024) {
+///         kinds.push(match wire::decode(map).unwrap() {
+///             Frame::Connected(_) => "connected",
+///             Frame::Ack(ack) if ack.id == 1 => "ack",
+///             Frame::Publish(p) if p.payload == hello.payload => "publish",
+///             other => panic!("{other:?}"),
+///         });
+///         bytes = rest;
+///     }
+/// }
+/// assert_eq!(kinds, ["connected", "ack", "publish"]);
+/// ```
+#[derive(Debug)]
+pub struct Router {
+    config: Config,
+    rulebook: Rulebook,
+    random: Random,
+    /// Keys the names that connections are told.
+    name_key: u64,
+    now: Now,
+    conns: Vec<Conn>,
+    free: Vec<u32>,
+    deadlines: Deadlines,
+    channels: Channels,
+    fanout: Fanout,
+    effects: VecDeque<Effect>,
+    tickets: HashMap<Ticket, ConnId, foldhash::fast::FixedState>,
+    last_ticket: u64,
+    stats: Stats,
+}
+
+/// A connection's place in the tables, where its id was checked already.
+type Slot = u32;
+
+impl Router {
+    /// A router without connections. The same configuration, seed and inputs give the same outputs.
+    #[must_use]
+    pub fn new(config: Config, seed: Seed) -> Self {
+        let mut random = Random::new(seed);
+        let (name_key, hash_key) = (random.next(), random.next());
+        Self {
+            rulebook: Rulebook::new(config.rules, config.namespaces.clone()),
+            random,
+            name_key,
+            now: Now::default(),
+            conns: Vec::new(),
+            free: Vec::new(),
+            deadlines: Deadlines::new(&config.heartbeat),
+            channels: Channels::new(hash_key),
+            fanout: Fanout::new(config.limits.queue_bytes as usize),
+            effects: VecDeque::new(),
+            tickets: HashMap::with_hasher(foldhash::fast::FixedState::default()),
+            last_ticket: 0,
+            stats: Stats::default(),
+            config,
+        }
+    }
+
+    // ---- in: any number per turn, in arrival order
+
+    /// Opens a turn: sets its clock and looks after connections that are due.
+    pub fn advance(&mut self, now: Now) {
+        self.now = now;
+        if !self.deadlines.advance(now.mono) {
+            return;
+        }
+        let (mut from, mut ping) = (0, None);
+        while let Some(slot) = self.deadlines.next_due(from) {
+            self.attend(slot, &mut ping);
+            from = slot + 1;
+        }
+        self.close_overflowed();
+    }
+
+    /// A transport is ready. A client of the first release is sent `connected` at once.
+    pub fn open(&mut self, link: Link) -> ConnId {
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.conns.push(Conn::default());
+            u32::try_from(self.conns.len() - 1).expect("hosts hold fewer connections than a u32 counts")
+        });
+        let conn = &mut self.conns[slot as usize];
+        conn.open(link, self.deadlines.tick());
+        let id = ConnId::new(slot, conn.generation);
+        self.fanout.open(id, link);
+        self.stats.opened += 1;
+        self.stats.connections += 1;
+        match link.dialect {
+            Dialect::V1 => self.deadlines.set(slot, self.config.heartbeat.connect_ms),
+            Dialect::Legacy => self.greet(slot),
+        }
+        id
+    }
+
+    /// One whole transport message, unmasked. What is wrong with it is told to its sender, never to the host.
+    pub fn receive(&mut self, conn: ConnId, kind: Kind, message: &[u8]) {
+        let Some(slot) = self.live(conn) else { return };
+        let tick = self.deadlines.tick();
+        let conn = &mut self.conns[slot as usize];
+        conn.heard = tick;
+        if matches!(conn.state, State::Closing { .. }) {
+            return;
+        }
+        if kind != conn.link.dialect.kind() {
+            return self.end(slot, CloseCode::WRONG_KIND, None);
+        }
+        self.frames(slot, message);
+        self.close_overflowed();
+    }
+
+    /// The client is alive: it sent something that is no message (a transport's own ping or pong).
+    pub fn heard(&mut self, conn: ConnId) {
+        if let Some(slot) = self.live(conn) {
+            self.conns[slot as usize].heard = self.deadlines.tick();
+        }
+    }
+
+    /// `false` after a short write, whose tail the host keeps; `true` once that tail is gone.
+    pub fn set_writable(&mut self, conn: ConnId, writable: bool) {
+        let Some(slot) = self.live(conn) else { return };
+        if writable {
+            self.fanout.unblock(slot, self.conns[slot as usize].link);
+        } else {
+            self.fanout.block(slot);
+            self.close_overflowed();
+        }
+    }
+
+    /// The transport is gone, whoever ended it.
+    pub fn closed(&mut self, conn: ConnId) {
+        let Some(slot) = self.live(conn) else { return };
+        self.leave_all(slot);
+        self.forget_waiting(slot);
+        self.fanout.close(slot);
+        self.deadlines.clear(slot);
+        self.conns[slot as usize].state = State::Free;
+        self.free.push(slot);
+        self.stats.connections -= 1;
+    }
+
+    /// Settles an [`Effect::Authorize`]. An answer for a connection that is gone, or a second one, changes nothing.
+    pub fn answer(&mut self, ticket: Ticket, answer: Answer) {
+        let Some(conn) = self.tickets.remove(&ticket) else { return };
+        let slot = self.live(conn).expect("a ticket goes with its connection");
+        self.resume(slot, answer);
+        self.close_overflowed();
+    }
+
+    /// Tells every client that the server goes, and to come back at some moment within `spread_ms` milliseconds.
+    /// Each is closed with code 4000.
+    pub fn drain(&mut self, spread_ms: u32) {
+        // A moment for each of 64 groups, not for each client: so a hundred thousand clients share 64 messages.
+        let moments: Vec<u64> =
+            (0..64).map(|_| u64::from(self.random.below(spread_ms.saturating_add(1)))).collect();
+        for slot in 0..self.conns.len() as u32 {
+            if matches!(self.conns[slot as usize].state, State::Greeting | State::Open) {
+                let retry_ms = moments[self.random.below(64) as usize];
+                self.end(slot, CloseCode::SHUTDOWN, Some(retry_ms));
+            }
+        }
+        self.close_overflowed();
+    }
+
+    // ---- out: drained in this order; stopping early keeps the rest
+
+    /// The next bytes for some connections; `None` when the turn is drained. May have news after every input.
+    #[must_use]
+    pub fn poll_write(&mut self) -> Option<Batch<'_>> {
+        let conns = &self.conns;
+        self.fanout.poll(|slot| conns[slot as usize].link)
+    }
+
+    /// The next thing that only the host can do. May have news after every input; ask when
+    /// [`poll_write`](Self::poll_write) has none left, since a `Close` stands behind what is still to be written.
+    #[must_use]
+    pub fn poll_effect(&mut self) -> Option<Effect> {
+        while let Some(slot) = self.fanout.poll_drained() {
+            self.ask_to_close(slot);
+        }
+        self.effects.pop_front()
+    }
+
+    /// When [`advance`](Self::advance) is due at the latest; `None` while nothing can fall due.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Time> {
+        self.deadlines.next()
+    }
+
+    /// Whether the turn holds as much as it should: drain before the next input.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.fanout.is_full()
+    }
+
+    // ---- getters
+
+    /// Counters since the router was made.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        let fanout::Counters { frames, bytes, dropped } = self.fanout.counters;
+        Stats {
+            frames_out: frames,
+            bytes_out: bytes,
+            dropped,
+            channels: self.channels.len() as u64,
+            ..self.stats
+        }
+    }
+
+    /// Number of the newest publication in a channel that has subscribers, 0 before the first.
+    #[must_use]
+    pub fn top(&self, channel: &str) -> Option<u64> {
+        self.channels.find(channel).map(|at| self.channels.get(at).offset)
+    }
+
+    /// The name that a connection's client was told.
+    #[must_use]
+    pub fn name(&self, conn: ConnId) -> [u8; 16] {
+        let mixed = mix(conn.to_bits() ^ self.name_key);
+        core::array::from_fn(|i| b"0123456789abcdef"[(mixed >> (60 - 4 * i)) as usize & 15])
+    }
+
+    // ---- the life of a connection
+
+    fn live(&self, id: ConnId) -> Option<Slot> {
+        let conn = self.conns.get(id.slot() as usize)?;
+        (conn.generation == id.generation() && conn.state != State::Free).then_some(id.slot())
+    }
+
+    fn id(&self, slot: Slot) -> ConnId {
+        ConnId::new(slot, self.conns[slot as usize].generation)
+    }
+
+    /// Says goodbye and asks the host to close. `Closing` from here on: only what is left is still written.
+    fn end(&mut self, slot: Slot, code: CloseCode, retry_ms: Option<u64>) {
+        self.leave_all(slot);
+        self.forget_waiting(slot);
+        let conn = &mut self.conns[slot as usize];
+        conn.state = State::Closing { code, asked: false };
+        let dialect = conn.link.dialect;
+        if code == CloseCode::SLOW_CONSUMER {
+            self.fanout.drop_queue(slot);
+        }
+        // A client of the first release does not know the frame: it gets the transport's close alone.
+        if dialect != Dialect::Legacy {
+            self.tell(slot, &Frame::Disconnect(Disconnect { code: code.0, reason: code.text(), retry_ms }));
+        }
+        self.deadlines.set(slot, limits::CLOSE_MS);
+        if self.fanout.is_drained(slot) {
+            self.ask_to_close(slot);
+        }
+    }
+
+    /// Hands the end over to the host, once.
+    fn ask_to_close(&mut self, slot: Slot) {
+        let id = self.id(slot);
+        if let State::Closing { code, asked: asked @ false } = &mut self.conns[slot as usize].state {
+            *asked = true;
+            self.effects.push_back(Effect::Close { conn: id, code: *code });
+            self.deadlines.clear(slot);
+        }
+    }
+
+    /// Ends the connections whose queue has overflowed.
+    fn close_overflowed(&mut self) {
+        while let Some(slot) = self.fanout.poll_overflow() {
+            if matches!(self.conns[slot as usize].state, State::Greeting | State::Open) {
+                self.end(slot, CloseCode::SLOW_CONSUMER, None);
+            }
+        }
+    }
+
+    /// Looks after a connection whose deadline has come.
+    fn attend(&mut self, slot: Slot, ping: &mut Option<Message>) {
+        match self.conns[slot as usize].state {
+            State::Free => {}
+            State::Greeting => self.end(slot, CloseCode::CONNECT_EXPECTED, None),
+            State::Closing { .. } => self.ask_to_close(slot),
+            State::Open => match self.deadlines.heartbeat(slot, self.conns[slot as usize].heard) {
+                Heartbeat::Silent => self.end(slot, CloseCode::HEARTBEAT_TIMEOUT, None),
+                Heartbeat::Ask => self.ask_for_life(slot, ping),
+                Heartbeat::Fine => {}
+            },
+        }
+    }
+
+    /// All connections that are asked in one turn share one message.
+    fn ask_for_life(&mut self, slot: Slot, ping: &mut Option<Message>) {
+        if self.conns[slot as usize].link.dialect == Dialect::Legacy {
+            self.effects.push_back(Effect::Ping { conn: self.id(slot) });
+            return;
+        }
+        let message = ping
+            .get_or_insert_with(|| self.fanout.message(|out| Frame::Ping { timestamp: None }.encode(out)));
+        self.fanout.push(slot, *message);
+    }
+}

@@ -1,0 +1,84 @@
+//! From settings to what the core and the server are made with.
+
+use std::hash::{BuildHasher as _, RandomState};
+
+use pulse_core::{Namespace, Router, Rule, Seed};
+
+use super::{Config, Rules, Who};
+use crate::handshake::{OriginError, Origins};
+use crate::server::Options;
+
+impl Config {
+    /// What a router is made with.
+    ///
+    /// ```
+    /// let core = pulse_native::config::Config::default().to_core();
+    /// assert_eq!(core.limits, pulse_core::Limits::default());
+    /// assert_eq!(core.heartbeat, pulse_core::Heartbeat::default());
+    /// ```
+    #[must_use]
+    pub fn to_core(&self) -> pulse_core::Config {
+        let limits = &self.limits;
+        pulse_core::Config {
+            limits: pulse_core::Limits {
+                max_channels: limits.max_channels,
+                max_subscriptions_per_connection: limits.max_subscriptions_per_connection,
+                max_message_size: limits.max_message_size,
+                queue_bytes: limits.queue_bytes,
+            },
+            heartbeat: pulse_core::Heartbeat {
+                interval_ms: self.heartbeat.interval_ms,
+                timeout_ms: self.heartbeat.timeout_ms,
+                connect_ms: self.server.handshake_timeout_ms,
+            },
+            rules: rules(&self.channels),
+            namespaces: self
+                .namespaces
+                .iter()
+                .map(|(name, own)| Namespace { name: name.as_str().into(), rules: rules(own) })
+                .collect(),
+        }
+    }
+
+    /// What a server is bound with.
+    ///
+    /// # Errors
+    /// If an entry of `server.origins` is no origin; [`load`](super::load) has refused such a configuration already.
+    pub fn to_options(&self) -> Result<Options, OriginError> {
+        let (server, limits) = (&self.server, &self.limits);
+        Ok(Options {
+            host: server.host.clone(),
+            port: server.port,
+            metrics: self.metrics.enabled.then(|| (self.metrics.host.clone(), self.metrics.port)),
+            websocket: self.transport.websocket,
+            path: self.transport.websocket_path.clone(),
+            origins: Origins::parse(&server.origins)?,
+            max_connections: limits.max_connections as usize,
+            max_message: self.to_core().limits.transport_message(),
+            handshake_timeout_ms: server.handshake_timeout_ms.into(),
+            shutdown_timeout_ms: server.shutdown_timeout_ms.into(),
+            retry_spread_ms: server.retry_spread_ms,
+            ..Options::default()
+        })
+    }
+
+    /// Makes the router of each shard, for [`Server::run`](crate::server::Server::run).
+    pub fn routers(&self) -> impl Fn(usize) -> Router + Send + Sync + 'static {
+        let core = self.to_core();
+        // Keyed by the system's randomness, once a process.
+        let seeds = RandomState::new();
+        move |shard| Router::new(core.clone(), Seed(seeds.hash_one(shard)))
+    }
+}
+
+fn rules(rules: &Rules) -> pulse_core::Rules {
+    let rule = |who| match who {
+        Who::Anyone => Rule::Anyone,
+        Who::Nobody => Rule::Nobody,
+    };
+    pulse_core::Rules {
+        subscribe: rule(rules.subscribe),
+        publish: rule(rules.publish),
+        presence: rule(rules.presence),
+    }
+}
