@@ -6,6 +6,7 @@
 mod code;
 mod error;
 mod frame;
+pub mod json;
 mod mp;
 mod read;
 mod split;
