@@ -60,7 +60,7 @@ fn invalid(pairs: &str, message: &str) {
     let map = map(&line).unwrap_or_else(|error| panic!("{line}: {error}"));
     match decode(&map) {
         Err(DecodeError::Invalid(Invalid { id: 9, what })) => {
-            assert_eq!(what.to_string(), message, "{pairs}")
+            assert_eq!(what.to_string(), message, "{pairs}");
         }
         other => panic!("{line} is not invalid: {other:?}"),
     }
