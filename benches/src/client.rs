@@ -41,7 +41,7 @@ impl Client {
         .into_bytes();
         if dialect == Dialect::V1 {
             message(&mut request, |out| {
-                Frame::Connect(Connect { version: 1, ..Connect::default() }).encode(out)
+                Frame::Connect(Connect { version: 1, ..Connect::default() }).encode(out);
             });
         }
         stream.write_all(&request)?;

@@ -117,6 +117,9 @@ impl Channels {
 
 #[cfg(test)]
 mod tests {
+    #[cfg(all(target_family = "wasm", target_os = "unknown"))]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
     use super::*;
 
     fn subscriber(slot: u32) -> Subscriber {

@@ -73,6 +73,9 @@ pub(crate) fn is_channel_name(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    #[cfg(all(target_family = "wasm", target_os = "unknown"))]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
     use super::*;
     use alloc::string::String;
 

@@ -165,7 +165,7 @@ impl Server {
             bound_to_loopback: self.local_addr.ip().to_canonical().is_loopback(),
         };
         let mut inboxes = Vec::new();
-        for index in 0..num_shards {
+        for (index, counters) in counters.iter().enumerate() {
             let (sender, inbox) = mpsc::unbounded_channel();
             let http = Arc::new(Http {
                 policy: policy.clone(),
@@ -178,7 +178,7 @@ impl Server {
             });
             inboxes.push(sender);
             let listener = self.listener.try_clone()?;
-            let (options, metrics) = (Arc::clone(&options), Arc::clone(&counters[index]));
+            let (options, metrics) = (Arc::clone(&options), Arc::clone(counters));
             let (engine, ended) = (Arc::clone(&engine), ended.clone());
             thread::Builder::new().name(format!("shard-{index}")).spawn(move || {
                 let serve =

@@ -158,6 +158,8 @@ fn damaged_configurations_never_panic_and_each_refusal_names_what_to_change() {
         let mut random = Random(seed);
         random.below(1);
         let (file, environment, flags) = (file(&mut random), environment(&mut random), flags(&mut random));
+        // A new file each time: truncating one makes some file systems wait for the disk.
+        let _ = fs::remove_file(&path);
         fs::write(&path, &file).expect("cargo's directory for tests takes files");
         let _case = Case { seed, file: &file, environment: &environment, flags: &flags };
         match config::load(Some(&path), environment.clone(), &flags) {

@@ -49,6 +49,7 @@ fn serve(pulse: &Path) -> Result<(Running, u16)> {
         .env("PULSE_HOST", "127.0.0.1")
         .env("PULSE_PORT", port.to_string())
         .env("PULSE_METRICS_ENABLED", "false")
+        .env("PULSE_LOGGING_LEVEL", "warn")
         .start(Stdio::null())?;
     let started = Instant::now();
     while !is_healthy(port) {

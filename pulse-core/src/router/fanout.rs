@@ -422,6 +422,9 @@ fn assemble(lists: &[List], palette: &[u8], ends: &[usize], list: u32, out: &mut
 
 #[cfg(test)]
 mod tests {
+    #[cfg(all(target_family = "wasm", target_os = "unknown"))]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
     use super::*;
     use alloc::string::{String, ToString};
     use alloc::{format, vec};

@@ -19,8 +19,8 @@ const MISUSED: u8 = 2;
 
 /// Pulse, a realtime publish/subscribe server.
 ///
-/// Without a command, `pulse` serves. Settings come from a file, then from the environment, then from flags, each stronger than
-/// the one before; without any of them it listens on ws://127.0.0.1:8080/ws.
+/// Without a command, `pulse` serves. Settings come from a file, then from the environment, then from flags, each
+/// stronger than the one before; without any of them it listens on ws://127.0.0.1:8080/ws.
 #[derive(Debug, Parser)]
 #[command(name = "pulse", version, after_help = AFTER, after_long_help = AFTER_LONG, max_term_width = 110)]
 #[command(args_conflicts_with_subcommands = true)]

@@ -74,7 +74,7 @@ async fn serve(config: &Config) -> Result<(), Box<dyn Error>> {
     match drained.cut_off {
         0 => tracing::info!("every client has left"),
         left => {
-            tracing::warn!("{left} clients had not left within server.shutdown_timeout_ms and were cut off")
+            tracing::warn!("{left} clients had not left within server.shutdown_timeout_ms and were cut off");
         }
     }
     Ok(())

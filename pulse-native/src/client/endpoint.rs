@@ -36,7 +36,7 @@ impl Endpoint {
     pub(super) fn parse(url: &str) -> Result<Self, UrlError> {
         let invalid = |what| UrlError::Invalid { url: url.to_owned(), what };
         let uri: Uri = url.parse().map_err(|_| invalid("it is no URL"))?;
-        match uri.scheme_str() {
+        match uri.scheme_str().map(str::to_ascii_lowercase).as_deref() {
             Some("ws") => {}
             Some("wss") => return Err(UrlError::Tls { url: url.to_owned() }),
             _ => return Err(invalid("it has to begin with ws://")),

@@ -24,7 +24,7 @@ mod session;
 mod socket;
 mod upgrade;
 
-use std::time::Duration;
+use std::{ops::ControlFlow, time::Duration};
 
 use pulse_core::wire::{Connect, Format, Frame, Payload, Publish, Subscribe};
 use tokio::time::{Instant, timeout, timeout_at};
@@ -156,7 +156,10 @@ impl Client {
     pub async fn close(mut self) {
         const PATIENCE: Duration = Duration::from_secs(1);
         self.socket.close(1000);
-        let _ = timeout(PATIENCE, async { while self.socket.exchange(|_| {}).await.is_ok() {} }).await;
+        let _ = timeout(PATIENCE, async {
+            while self.socket.exchange(|_| ControlFlow::Continue(())).await.is_ok() {}
+        })
+        .await;
     }
 
     async fn open(endpoint: &Endpoint, options: &Options) -> Result<Self, ConnectError> {
@@ -192,8 +195,9 @@ impl Client {
 
     /// Sends a request and waits for its answer. What else arrives meanwhile is kept, within a bound.
     async fn request<'f>(&mut self, frame: impl FnOnce(u64) -> Frame<'f>) -> Result<(), RequestError> {
-        let deadline = Instant::now() + self.request_timeout;
-        let timed_out = |_| RequestError::TimedOut(self.request_timeout);
+        let patience = self.request_timeout;
+        let deadline = Instant::now() + patience;
+        let timed_out = |_| RequestError::TimedOut(patience);
         // One that was given up before it was sent is not to pile up under this one.
         while self.socket.is_unsent() && self.session.end().is_none() {
             timeout_at(deadline, self.turn()).await.map_err(timed_out)?;
@@ -228,11 +232,10 @@ impl Client {
             },
             None => exchange.await,
         };
-        self.settle(exchanged.map(|heard| {
-            if heard {
-                self.heard = Instant::now();
-            }
-        }));
+        if matches!(exchanged, Ok(true)) {
+            self.heard = Instant::now();
+        }
+        self.settle(exchanged.map(drop));
     }
 
     /// Sends what the session has to answer, and takes leave if it is over.

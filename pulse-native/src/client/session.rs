@@ -99,7 +99,7 @@ impl Session {
                 ));
             }
             ws::Event::Ping(payload) => {
-                self.replies.push(Reply { opcode: Opcode::Pong, payload: payload.to_vec() })
+                self.replies.push(Reply { opcode: Opcode::Pong, payload: payload.to_vec() });
             }
             ws::Event::Pong(_) => {}
             ws::Event::Close(close) => {

@@ -172,15 +172,11 @@ mod tests {
 
     #[test]
     fn an_upgrade_that_lacks_anything_is_not_taken() {
-        for missing in 0..GOOD.len() {
+        for (missing, header) in GOOD.iter().enumerate() {
             let mut headers = GOOD.to_vec();
             headers.remove(missing);
-            assert!(
-                matches!(judge(&response(&headers), KEY), Answer::Wrong(_)),
-                "without {:?}",
-                GOOD[missing]
-            );
-            headers.insert(missing, (GOOD[missing].0, "something else"));
+            assert!(matches!(judge(&response(&headers), KEY), Answer::Wrong(_)), "without {:?}", header);
+            headers.insert(missing, (header.0, "something else"));
             assert!(matches!(judge(&response(&headers), KEY), Answer::Wrong(_)), "with {headers:?}");
         }
         let extended = [&GOOD[..], &[("Sec-WebSocket-Extensions", "permessage-deflate")]].concat();

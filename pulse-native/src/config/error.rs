@@ -1,10 +1,6 @@
 //! Where a value came from, and what can be wrong with it.
 
-use std::{
-    error::Error,
-    fmt, io,
-    path::{Path, PathBuf},
-};
+use std::{error::Error, fmt, io, path::PathBuf};
 
 /// Where a setting's value came from.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -187,13 +183,6 @@ impl fmt::Display for ConfigErrors {
 }
 
 impl Error for ConfigErrors {}
-
-/// A place in `path`.
-pub(super) fn line_of(path: &Path, text: &str, offset: usize) -> Origin {
-    let before = &text.as_bytes()[..offset.min(text.len())];
-    let line = 1 + before.iter().filter(|&&byte| byte == b'\n').count();
-    Origin::File { path: path.to_owned(), line }
-}
 
 /// What was given, fit for one line of a terminal or a log.
 fn short(given: &str) -> String {

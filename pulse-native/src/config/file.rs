@@ -6,7 +6,7 @@ use toml_edit::{Document, Item, TableLike, Value as Toml};
 
 use super::{
     Given, Sources, by_path,
-    error::{ConfigError, Origin, line_of},
+    error::{ConfigError, Origin},
     rule::{NAMESPACE, is_namespace},
     setting::{Refused, Value},
     suggest::nearest,
@@ -37,24 +37,25 @@ fn text(path: &Path) -> Result<String, ConfigError> {
     }
     String::from_utf8(bytes).map_err(|error| {
         let valid = error.utf8_error().valid_up_to();
-        let good = String::from_utf8_lossy(&error.as_bytes()[..valid]);
-        ConfigError::NotText { origin: line_of(path, &good, valid) }
+        let line = Lines::new(error.as_bytes()).at(valid);
+        ConfigError::NotText { origin: Origin::File { path: path.to_owned(), line } }
     })
 }
 
 fn parse(path: &Path, text: &str, into: &mut Sources) {
     match Document::parse(text) {
-        Ok(document) => Reader { path, text, into }.root(document.as_table()),
+        Ok(document) => {
+            Reader { path, text, lines: Lines::new(text.as_bytes()), into }.root(document.as_table());
+        }
         Err(error) => into.errors.push(syntax(path, text, &error)),
     }
 }
 
 fn syntax(path: &Path, text: &str, error: &toml_edit::TomlError) -> ConfigError {
-    let bytes = text.as_bytes();
-    let offset = error.span().map_or(0, |span| span.start).min(bytes.len());
-    let start = bytes[..offset].iter().rposition(|&byte| byte == b'\n').map_or(0, |newline| newline + 1);
-    let line = 1 + bytes[..start].iter().filter(|&&byte| byte == b'\n').count();
-    let column = 1 + String::from_utf8_lossy(&bytes[start..offset]).chars().count();
+    let offset = error.span().map_or(0, |span| span.start).min(text.len());
+    let lines = Lines::new(text.as_bytes());
+    let line = lines.at(offset);
+    let column = 1 + String::from_utf8_lossy(&text.as_bytes()[lines.0[line - 1]..offset]).chars().count();
     // The parser's text may have lines of its own.
     let message = error.message().lines().collect::<Vec<_>>().join(", ");
     ConfigError::Syntax { path: path.to_owned(), line, column, message }
@@ -63,7 +64,23 @@ fn syntax(path: &Path, text: &str, error: &toml_edit::TomlError) -> ConfigError 
 struct Reader<'a> {
     path: &'a Path,
     text: &'a str,
+    lines: Lines,
     into: &'a mut Sources,
+}
+
+/// Where each line begins: a file of many keys asks for the line of each.
+struct Lines(Vec<usize>);
+
+impl Lines {
+    fn new(text: &[u8]) -> Self {
+        let newlines = text.iter().enumerate().filter(|&(_, &byte)| byte == b'\n');
+        Self([0].into_iter().chain(newlines.map(|(at, _)| at + 1)).collect())
+    }
+
+    /// The line, from 1, that the byte at `offset` is in.
+    fn at(&self, offset: usize) -> usize {
+        self.0.partition_point(|&start| start <= offset)
+    }
 }
 
 impl Reader<'_> {
@@ -160,7 +177,7 @@ impl Reader<'_> {
 
     fn line(&self, table: &dyn TableLike, key: &str, item: &Item) -> Origin {
         let span = table.key(key).and_then(toml_edit::Key::span).or_else(|| item.span());
-        line_of(self.path, self.text, span.map_or(0, |span| span.start))
+        Origin::File { path: self.path.to_owned(), line: self.lines.at(span.map_or(0, |span| span.start)) }
     }
 
     /// The value as the file has it.
