@@ -120,7 +120,7 @@ fn base64_of(bytes: &[u8]) -> String {
         }
     });
     let mut text: String = digits.map(char::from).collect();
-    while text.len() % 4 != 0 {
+    while !text.len().is_multiple_of(4) {
         text.push('=');
     }
     text

@@ -386,6 +386,10 @@ fn items_of_lists_follow_the_rules_of_frames() {
         r#"{"data":{"members":[{"data_b64":"xAA="}]},"members":{"payload":1}}"#,
         b"\x82\xa4data\x81\xa7members\x91\x81\xa8data_b64\xa4xAA=\xa7members\x81\xa7payload\x01",
     );
+    check(
+        r#"{"publications":[{"members":[{"payload":1}],"x":[{"payload":1}]}]}"#,
+        b"\x81\xacpublications\x91\x82\xa7members\x91\x81\xa7payload\x01\xa1x\x91\x81\xa7payload\x01",
+    );
     let many = vec!["{\"payload_b64\":\"\"}"; 20].join(",");
     check(
         &format!("{{\"publications\":[{many}]}}"),
@@ -457,6 +461,8 @@ fn text_that_is_not_one_object_is_refused_where_it_goes_wrong() {
         (r#""\ud800\ue000""#, 1, What::Surrogate),
         (r#""\udc00""#, 1, What::Surrogate),
         (r#""\udc00\ud800""#, 1, What::Surrogate),
+        (r#""\udc00\udc00""#, 1, What::Surrogate),
+        (r#""\udfff\udfff""#, 1, What::Surrogate),
         (r#""\ud800\u12""#, 1, What::Escape),
     ] {
         // In every place that has its own reader.
@@ -483,6 +489,9 @@ fn nesting_is_bounded_wherever_it_stands() {
         }
     }
     for list in ["publications", "members", "changes"] {
+        // A list in its own items is an array like any other.
+        let line = format!("{{\"{list}\":[").repeat(100_000);
+        assert!(matches!(map(line), Err(JsonError { what: What::TooDeep, .. })), "{list}");
         for key in ["x", "payload"] {
             let line = |levels: usize| {
                 format!("{{\"{list}\":[{{\"{key}\":{}{}}}]}}", "[".repeat(levels), "]".repeat(levels))
