@@ -76,14 +76,15 @@ pub(crate) fn unhex(text: &str) -> Vec<u8> {
 
 // ---- the plain checker ----
 
-/// The length of the value that `bytes` begin with, whose container is `depth` deep. Recursive and slow.
+/// The length of the value that `bytes` begin with, whose container is `depth` deep. Recursive and slow. Lengths are
+/// 64 bits wide, so that none overflows where `usize` is 32.
 pub(crate) fn item_len(bytes: &[u8], depth: usize) -> Option<usize> {
     let number = |from: usize, len: usize| {
         let bytes = bytes.get(from..from + len)?;
-        Some(bytes.iter().fold(0_usize, |number, byte| number << 8 | usize::from(*byte)))
+        Some(bytes.iter().fold(0_u64, |number, byte| number << 8 | u64::from(*byte)))
     };
-    let flat = |len: usize| (bytes.len() >= len).then_some(len);
-    let nested = |head: usize, items: usize| {
+    let flat = |len: u64| usize::try_from(len).ok().filter(|len| *len <= bytes.len());
+    let nested = |head: usize, items: u64| {
         if depth >= MAX_DEPTH {
             return None;
         }
@@ -95,9 +96,9 @@ pub(crate) fn item_len(bytes: &[u8], depth: usize) -> Option<usize> {
     };
     match *bytes.first()? {
         0x00..=0x7f | 0xe0..=0xff | 0xc0 | 0xc2 | 0xc3 => flat(1),
-        head @ 0x80..=0x8f => nested(1, 2 * usize::from(head & 15)),
-        head @ 0x90..=0x9f => nested(1, usize::from(head & 15)),
-        head @ 0xa0..=0xbf => flat(1 + usize::from(head & 31)),
+        head @ 0x80..=0x8f => nested(1, 2 * u64::from(head & 15)),
+        head @ 0x90..=0x9f => nested(1, u64::from(head & 15)),
+        head @ 0xa0..=0xbf => flat(1 + u64::from(head & 31)),
         0xc1 => None,
         0xc4 | 0xd9 => flat(2 + number(1, 1)?),
         0xc5 | 0xda => flat(3 + number(1, 2)?),
@@ -113,7 +114,7 @@ pub(crate) fn item_len(bytes: &[u8], depth: usize) -> Option<usize> {
         0xdc => nested(3, number(1, 2)?),
         0xdd => nested(5, number(1, 4)?),
         0xde => nested(3, 2 * number(1, 2)?),
-        0xdf => nested(5, number(1, 4)?.checked_mul(2)?),
+        0xdf => nested(5, 2 * number(1, 4)?),
     }
 }
 
