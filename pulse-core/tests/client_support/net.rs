@@ -182,7 +182,8 @@ impl Net {
         }
         while let Some(effect) = self.router.poll_effect() {
             let Effect::Close { conn, code } = effect else { panic!("{effect:?}") };
-            let at = self.conns[&conn];
+            // It may be gone since the router asked.
+            let Some(&at) = self.conns.get(&conn) else { continue };
             self.peers[at].send_down(self.now_ms, Down::Closed(code));
             self.forget(Some(conn));
         }
