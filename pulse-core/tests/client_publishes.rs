@@ -9,7 +9,9 @@ use wasm_bindgen_test::wasm_bindgen_test as test;
 use client_support::net::Net;
 use client_support::script::Script;
 use client_support::{ack, connected, disconnect, error};
-use pulse_core::client::{Client, ClientConfig, PublishError, PublishOptions, SubscribeOptions};
+use pulse_core::client::{
+    Client, ClientConfig, ClientEffect, PublishError, PublishOptions, Status, SubscribeOptions,
+};
 use pulse_core::wire::{self, Frame};
 use pulse_core::{Config, Seed};
 
@@ -149,14 +151,41 @@ fn what_is_sent_again_carries_the_same_key_each_time() {
 fn an_answer_that_does_not_come_is_a_timeout_and_a_late_one_is_nothing() {
     let mut s = Script::open();
     s.publish("a", "x");
-    s.publish_with("a", "y", RETRY);
     s.writes();
     s.run(9_999);
     assert_eq!(s.events(), Vec::<String>::new());
     s.run(1);
-    assert_eq!(s.events(), ["failed publication 1: timeout", "failed publication 2: timeout"]);
-    s.tell(&[ack(1), ack(2)]);
+    assert_eq!(s.events(), ["failed publication 1: timeout"]);
+    s.tell(&[ack(1)]);
     assert_eq!((s.events(), s.client.outbox_bytes()), (vec![], 0));
+}
+
+#[test]
+fn an_answer_that_does_not_come_lets_the_client_look_whether_the_server_lives() {
+    let mut s = Script::open();
+    s.publish("a", "once");
+    s.publish_with("a", "until it is answered", RETRY);
+    s.writes();
+    s.run(10_000);
+    assert_eq!(
+        (s.writes(), s.events()),
+        (vec!["ping".to_string()], vec!["failed publication 1: timeout".into()])
+    );
+    s.run(8_000);
+    assert_eq!((s.effects(), s.events()), (vec![ClientEffect::HangUp], vec!["waiting".to_string()]));
+    s.sleep();
+    assert_eq!(s.greet(), ["connect", "publish 2 a until it is answered"]);
+    s.run(10_000);
+    assert_eq!(s.writes(), ["ping"]);
+    s.tell(&[Frame::Pong { timestamp: None }]);
+    s.run(9_000);
+    assert_eq!(
+        (s.effects(), s.client.status()),
+        (vec![], Status::Connected),
+        "it lives, so the answer may still come"
+    );
+    s.tell(&[ack(2)]);
+    assert_eq!(s.events(), ["connecting", "connected", "acked 2"]);
 }
 
 #[test]

@@ -28,6 +28,8 @@ struct Watch {
     over: BTreeSet<u64>,
     /// Publications that were neither acked nor failed.
     open: BTreeSet<u64>,
+    /// Those among them that are sent until they are answered.
+    stubborn: BTreeSet<u64>,
     acked: BTreeSet<u64>,
     /// The newest number seen in each subscription of each publisher, of messages that are sent at most once.
     newest: BTreeMap<(u64, String), u64>,
@@ -75,6 +77,7 @@ impl Watch {
             }
             "failed" if words[1] == "publication" => {
                 assert!(self.open.remove(&number(2)), "seed {seed}: {line} twice");
+                assert!(!self.stubborn.contains(&number(2)), "seed {seed}: {line}, which has no time limit");
             }
             // A request that was lost on a link that has gone silent; it is asked for again.
             "failed" if line.ends_with("timeout") => {
@@ -129,6 +132,7 @@ fn run(seed: u64) -> (Vec<String>, [u64; 3]) {
                 if let Ok(id) = peer.client.publish(channel, text.as_bytes(), options) {
                     if kind != "silent" {
                         watch.open.insert(id.get());
+                        watch.stubborn.extend((kind == "retry").then_some(id.get()));
                         by_id.insert((at, id.get()), text);
                     }
                 }

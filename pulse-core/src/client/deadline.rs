@@ -46,13 +46,6 @@ impl Deadline {
             Due::Passed
         }
     }
-
-    /// Puts it off together with another one, if that is later.
-    pub(super) fn not_before(&mut self, other: Self) {
-        if self.at < other.at {
-            *self = other;
-        }
-    }
 }
 
 #[cfg(test)]

@@ -45,6 +45,15 @@ impl Liveness {
         self.asked = None;
     }
 
+    /// An answer is overdue: the server is asked now rather than later. Returns whether it has to be.
+    pub(super) fn suspect(&mut self, now: Time) -> bool {
+        let unasked = self.asked.is_none();
+        if unasked {
+            self.asked = Some(Deadline::after_ms(now, self.answer_ms));
+        }
+        unasked
+    }
+
     pub(super) fn next(&self) -> Time {
         self.asked.map_or_else(|| self.heard.after_ms(self.ask_ms), |deadline| deadline.at())
     }

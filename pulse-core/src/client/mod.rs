@@ -50,17 +50,16 @@ mod liveness;
 mod outbox;
 mod receive;
 mod subscription;
+mod write;
 
-use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::num::NonZeroU64;
 
 use crate::grant::is_channel_name;
-use crate::limits::WRITE_BYTES;
 use crate::random::Random;
-use crate::wire::{CloseCode, Connect, Frame, MAX_SAFE, Payload, Point, Publish, Tags, Unsubscribe};
+use crate::wire::{CloseCode, Payload, Point, Publish, Tags};
 use crate::{Now, Seed, Time};
 
 pub use backoff::Backoff;
@@ -74,6 +73,7 @@ use event::Events;
 use liveness::{Liveness, Silence};
 use outbox::{Care, Outbox};
 use subscription::{State as Sub, Subscriptions};
+use write::Op;
 
 /// Host work other than writing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -180,16 +180,6 @@ enum State {
         until: Time,
     },
     Closed,
-}
-
-/// One thing to be written.
-#[derive(Debug)]
-enum Op {
-    /// Stale if the subscription is gone or not due any more.
-    Subscribe(SubId),
-    Unsubscribe(Box<str>),
-    /// So many publications of the outbox.
-    Publish(usize),
 }
 
 /// The application's `ping`, one at a time.
@@ -439,42 +429,7 @@ impl Client {
         self.events.push(Event::Closed { code: None, reason: "the application closed the client" });
     }
 
-    // ---- out
-
-    /// The next transport message, a binary one of one frame or more; `None` when nothing is to be written. At most
-    /// 64 KiB, or one frame. Once handed out it counts as sent. May have news after every input.
-    #[must_use]
-    pub fn poll_write(&mut self) -> Option<&[u8]> {
-        self.out.clear();
-        if self.out.capacity() > 2 * WRITE_BYTES {
-            self.out = Vec::new();
-        }
-        let open = match &mut self.state {
-            State::Greeting { greeted, .. } => {
-                if !core::mem::replace(greeted, true) {
-                    let ClientConfig { token, name, .. } = &self.config;
-                    let (token, name) = (token.as_ref().map(Token::expose), name.as_deref());
-                    Connect { version: receive::VERSION, token, name, features: None }.encode(&mut self.out);
-                }
-                false
-            }
-            State::Open { .. } => true,
-            _ => return None,
-        };
-        if let Some(timestamp) = self.pong.take() {
-            Frame::Pong { timestamp }.encode(&mut self.out);
-        }
-        if core::mem::take(&mut self.ask) {
-            Frame::Ping { timestamp: None }.encode(&mut self.out);
-        }
-        if let Ping::Due = self.ping {
-            let timestamp = self.now.unix_ms.min(MAX_SAFE);
-            self.ping = Ping::Sent { timestamp, at: self.now.mono };
-            Frame::Ping { timestamp: Some(timestamp) }.encode(&mut self.out);
-        }
-        while self.write_next(open) {}
-        (!self.out.is_empty()).then_some(&*self.out)
-    }
+    // ---- out (`poll_write` is in `write`)
 
     /// The next thing that only the host can do; ask after [`poll_write`](Self::poll_write). May have news after every
     /// input.
@@ -593,9 +548,7 @@ impl Client {
             }
             return;
         };
-        while let Some(id) = self.outbox.poll_lost() {
-            self.events.push(failed(id, Failure::Lost));
-        }
+        self.outbox.lose(|id| self.events.push(failed(id, Failure::Lost)));
         let delay = retry_ms.unwrap_or_else(|| self.config.backoff.delay_ms(self.attempt, &mut self.random));
         self.attempt = self.attempt.saturating_add(1);
         let until = self.now.mono.after_ms(delay);
@@ -605,58 +558,12 @@ impl Client {
 
     /// Fails or repeats the requests whose answer is overdue.
     fn expire(&mut self, now: Time) {
-        while let Some(id) = self.outbox.poll_expired(now) {
-            self.events.push(failed(id, Failure::Timeout));
+        let again = Deadline::after_ms(now, u64::from(self.config.request_ms));
+        let overdue = self.outbox.expire(now, again, |id| self.events.push(failed(id, Failure::Timeout)));
+        if let (true, State::Open { liveness, .. }) = (overdue, &mut self.state) {
+            self.ask |= liveness.suspect(now);
         }
         self.attend_subscriptions(now);
-    }
-
-    // ---- writing
-
-    /// Appends one frame to the message; `false` when there is none or it does not fit.
-    fn write_next(&mut self, open: bool) -> bool {
-        let start = self.out.len();
-        let answer = Deadline::after_ms(self.now.mono, u64::from(self.config.request_ms));
-        match self.ops.front_mut() {
-            None => return false,
-            Some(Op::Subscribe(id)) => {
-                let Some(sub) = self.subs.get_mut(id.get()).filter(|sub| matches!(sub.state, Sub::Due))
-                else {
-                    self.ops.pop_front();
-                    return true;
-                };
-                sub.request().encode(&mut self.out);
-                if !fits(&mut self.out, start) {
-                    return false;
-                }
-                (sub.state, sub.asked) = (Sub::Asked(answer), true);
-                self.subs.wake_at(answer.at());
-                self.ops.pop_front();
-            }
-            Some(Op::Unsubscribe(channel)) => {
-                self.last_id += 1;
-                Unsubscribe { id: self.last_id, channel }.encode(&mut self.out);
-                if !fits(&mut self.out, start) {
-                    return false;
-                }
-                self.ops.pop_front();
-            }
-            // Publications wait for the session: what is sent to a server that refuses it has an unknown fate.
-            Some(Op::Publish(_)) if !open => return false,
-            Some(Op::Publish(count)) => {
-                let frame = self.outbox.next_frame().expect("as many are unsent as are to be written");
-                if start > 0 && start + frame.len() > WRITE_BYTES {
-                    return false;
-                }
-                self.out.extend_from_slice(frame);
-                self.outbox.mark_sent(answer);
-                *count -= 1;
-                if *count == 0 {
-                    self.ops.pop_front();
-                }
-            }
-        }
-        true
     }
 
     /// Ids of subscriptions, publications and requests come from one counter, so that an answer names one of them.
@@ -664,15 +571,6 @@ impl Client {
         self.last_id += 1;
         NonZeroU64::new(self.last_id).expect("ids are counted from 1")
     }
-}
-
-/// Takes the frame that begins at `start` back if the message is too long with it and does not consist of it.
-fn fits(out: &mut Vec<u8>, start: usize) -> bool {
-    let fits = start == 0 || out.len() <= WRITE_BYTES;
-    if !fits {
-        out.truncate(start);
-    }
-    fits
 }
 
 fn failed(id: PublishId, failure: Failure<'static>) -> Event<'static> {

@@ -37,8 +37,8 @@ pub struct PublishOptions<'a> {
     pub idempotency_key: Option<&'a str>,
     /// Small facts beside the payload.
     pub tags: &'a [(&'a str, &'a str)],
-    /// Send it again after a connection loss that left its fate unknown, under an idempotency key that the client
-    /// makes up where none is given. A server that does not act on those keys may deliver it twice.
+    /// Send it until it is answered, on however many connections, under an idempotency key that the client makes up
+    /// where none is given. It does not time out. A server that does not act on those keys may deliver it twice.
     pub retry: bool,
     /// Ask for no answer: neither an ack nor the loss of the message is told once it is sent. Not with `retry`, which
     /// wins.
@@ -100,6 +100,12 @@ struct Entry {
     deadline: Deadline,
 }
 
+impl Entry {
+    fn bytes(&self) -> usize {
+        ENTRY_BYTES + self.frame.len()
+    }
+}
+
 /// Counted for each entry beside its frame.
 const ENTRY_BYTES: usize = 64;
 
@@ -109,15 +115,17 @@ const _: () = assert!(size_of::<Entry>() <= ENTRY_BYTES);
 #[derive(Debug)]
 pub(super) struct Outbox {
     entries: VecDeque<Entry>,
-    /// How many, from the front, were sent on this connection. Invariant: their deadlines do not fall.
+    /// How many, from the front, were sent on this connection.
     sent: usize,
+    /// No later than the first deadline of those.
+    next: Option<Time>,
     bytes: usize,
     pub(super) limit: usize,
 }
 
 impl Outbox {
     pub(super) fn new(limit: usize) -> Self {
-        Self { entries: VecDeque::new(), sent: 0, bytes: 0, limit }
+        Self { entries: VecDeque::new(), sent: 0, next: None, bytes: 0, limit }
     }
 
     pub(super) fn push(&mut self, id: PublishId, care: Care, frame: Vec<u8>) -> Result<(), PublishError> {
@@ -153,6 +161,10 @@ impl Outbox {
     pub(super) fn mark_sent(&mut self, deadline: Deadline) {
         let Some(entry) = self.entries.get_mut(self.sent) else { return };
         (entry.deadline, entry.tried) = (deadline, true);
+        if entry.care != Care::Silent {
+            let at = deadline.at();
+            self.next = Some(self.next.map_or(at, |next| next.min(at)));
+        }
         match entry.care {
             Care::Silent => drop(self.remove(self.sent)),
             Care::Once => {
@@ -173,43 +185,64 @@ impl Outbox {
         self.remove(at)
     }
 
-    /// When the next answer is overdue.
+    /// When [`expire`](Self::expire) is to be called; a little too early costs one look.
     pub(super) fn next(&self) -> Option<Time> {
-        if self.sent == 0 { None } else { self.entries.front().map(|entry| entry.deadline.at()) }
+        self.next
     }
 
-    /// Takes out one publication whose answer is overdue.
-    pub(super) fn poll_expired(&mut self, now: Time) -> Option<PublishId> {
-        if self.sent == 0 {
-            return None;
+    /// Tells and forgets what was not answered in time. What is to be sent until it is answered stays, with `again` as
+    /// its new deadline. Returns whether an answer was overdue at all.
+    pub(super) fn expire(&mut self, now: Time, again: Deadline, mut told: impl FnMut(PublishId)) -> bool {
+        if self.next.is_none_or(|next| now < next) {
+            return false;
         }
-        match self.entries[0].deadline.check(now) {
-            Due::NotYet => None,
-            Due::Spared => {
-                let put_off = self.entries[0].deadline;
-                self.entries.range_mut(..self.sent).for_each(|entry| entry.deadline.not_before(put_off));
-                None
+        let (mut next, mut overdue) = (None::<Time>, false);
+        self.retain_sent(|entry| {
+            let passed = entry.deadline.check(now) == Due::Passed;
+            overdue |= passed;
+            if passed && entry.care == Care::Once {
+                told(entry.id);
+                return false;
             }
-            Due::Passed => {
-                self.sent -= 1;
-                self.remove(0)
+            if passed {
+                entry.deadline = again;
             }
-        }
+            let at = entry.deadline.at();
+            next = Some(next.map_or(at, |next| next.min(at)));
+            true
+        });
+        self.next = next;
+        overdue
     }
 
-    /// The connection is lost: what is to be sent again becomes unsent. Takes out, one for each call until `None`, what
-    /// was sent and may not be sent again.
-    pub(super) fn poll_lost(&mut self) -> Option<PublishId> {
-        match self.entries.range(..self.sent).position(|entry| entry.care == Care::Once) {
-            Some(at) => {
-                self.sent -= 1;
-                self.remove(at)
+    /// The connection is lost: tells and forgets what was sent and may not be sent again. The rest becomes unsent.
+    pub(super) fn lose(&mut self, mut told: impl FnMut(PublishId)) {
+        self.retain_sent(|entry| {
+            let again = entry.care == Care::Retry;
+            if !again {
+                told(entry.id);
             }
-            None => {
-                self.sent = 0;
-                None
+            again
+        });
+        (self.sent, self.next) = (0, None);
+    }
+
+    fn retain_sent(&mut self, mut keep: impl FnMut(&mut Entry) -> bool) {
+        let Self { entries, sent, bytes, .. } = self;
+        let mut left = core::mem::take(sent);
+        entries.retain_mut(|entry| {
+            if left == 0 {
+                return true;
             }
-        }
+            left -= 1;
+            let kept = keep(entry);
+            if kept {
+                *sent += 1;
+            } else {
+                *bytes -= entry.bytes();
+            }
+            kept
+        });
     }
 
     /// Takes out the oldest, and whether it was ever sent.
@@ -221,9 +254,9 @@ impl Outbox {
 
     fn remove(&mut self, at: usize) -> Option<PublishId> {
         let entry = self.entries.remove(at)?;
-        self.bytes -= ENTRY_BYTES + entry.frame.len();
+        self.bytes -= entry.bytes();
         if self.entries.is_empty() {
-            self.entries = VecDeque::new();
+            (self.entries, self.next) = (VecDeque::new(), None);
         }
         Some(entry.id)
     }
@@ -271,8 +304,17 @@ mod tests {
         let mut outbox = outbox(&[Care::Retry, Care::Once, Care::Retry]);
         send(&mut outbox);
         outbox.push(id(9), Care::Once, vec![9; 100]).unwrap();
-        assert_eq!((outbox.poll_lost(), outbox.poll_lost()), (Some(id(2)), None));
+        let mut lost = vec![];
+        outbox.lose(|id| lost.push(id));
+        assert_eq!(lost, [id(2)]);
         assert_eq!(send(&mut outbox), [0, 2, 9]);
+    }
+
+    /// What expires at `now`, and whether anything was overdue.
+    fn expired(outbox: &mut Outbox, now: Time) -> (Vec<PublishId>, bool) {
+        let mut expired = vec![];
+        let overdue = outbox.expire(now, Deadline::after_ms(now, 10_000), |id| expired.push(id));
+        (expired, overdue)
     }
 
     #[test]
@@ -280,11 +322,20 @@ mod tests {
         let mut outbox = outbox(&[Care::Once; 3]);
         send(&mut outbox);
         let hour = Time(3_600_000_000);
-        assert_eq!(outbox.poll_expired(hour), None);
+        assert_eq!(expired(&mut outbox, hour), (vec![], false));
         let later = hour.after_ms(super::super::deadline::CHANCE_MS);
-        assert_eq!(
-            [(); 4].map(|()| outbox.poll_expired(later)),
-            [Some(id(1)), Some(id(2)), Some(id(3)), None]
-        );
+        assert_eq!(outbox.next(), Some(later));
+        assert_eq!(expired(&mut outbox, later), (vec![id(1), id(2), id(3)], true));
+        assert_eq!((outbox.next(), outbox.bytes()), (None, 0));
+    }
+
+    #[test]
+    fn what_is_to_be_sent_until_it_is_answered_does_not_expire() {
+        let mut outbox = outbox(&[Care::Retry, Care::Once]);
+        send(&mut outbox);
+        let overdue = outbox.next().unwrap();
+        assert_eq!(expired(&mut outbox, overdue), (vec![id(2)], true));
+        assert_eq!(outbox.next(), Some(overdue.after_ms(10_000)));
+        assert_eq!(outbox.settle(1), Some(id(1)));
     }
 }

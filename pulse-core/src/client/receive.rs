@@ -6,10 +6,12 @@ use crate::wire::{
 };
 use crate::{Kind, Time};
 
+use super::deadline::{Deadline, Due};
 use super::event::{Event, Failure, Missing, Subject};
 use super::liveness::Liveness;
 use super::subscription::{Position, State as Sub, SubId, Subscription};
-use super::{Client, Deadline, End, Ping, State};
+use super::write::Op;
+use super::{Client, End, Ping, State};
 
 /// The protocol version that this crate speaks.
 pub(super) const VERSION: u64 = 1;
@@ -233,7 +235,7 @@ impl Client {
         subs.due(now, |sub| match &mut sub.state {
             Sub::Due | Sub::Active => None,
             Sub::Asked(deadline) => {
-                if deadline.check(now) != super::deadline::Due::Passed {
+                if deadline.check(now) != Due::Passed {
                     return Some(deadline.at());
                 }
                 events.push(Event::Failed {
@@ -248,7 +250,7 @@ impl Client {
             Sub::Refused { until } if *until > now => Some(*until),
             Sub::Refused { .. } => {
                 sub.state = Sub::Due;
-                ops.push_back(super::Op::Subscribe(sub.id));
+                ops.push_back(Op::Subscribe(sub.id));
                 None
             }
         });
