@@ -44,7 +44,7 @@ impl Watch {
         match words[0] {
             "connecting" => assert!(!self.connected, "seed {seed}: {line}"),
             "connected" => {
-                assert!(!std::mem::replace(&mut self.connected, true), "seed {seed}: connected twice")
+                assert!(!std::mem::replace(&mut self.connected, true), "seed {seed}: connected twice");
             }
             "waiting" => {
                 self.connected = false;
@@ -81,7 +81,7 @@ impl Watch {
             }
             // A request that was lost on a link that has gone silent; it is asked for again.
             "failed" if line.ends_with("timeout") => {
-                assert!(!self.active.contains(&number(2)), "seed {seed}: {line}")
+                assert!(!self.active.contains(&number(2)), "seed {seed}: {line}");
             }
             _ => panic!("seed {seed}: {line}"),
         }
@@ -129,19 +129,19 @@ fn run(seed: u64) -> (Vec<String>, [u64; 3]) {
                     silent: kind == "silent",
                     ..PublishOptions::default()
                 };
-                if let Ok(id) = peer.client.publish(channel, text.as_bytes(), options) {
-                    if kind != "silent" {
-                        watch.open.insert(id.get());
-                        watch.stubborn.extend((kind == "retry").then_some(id.get()));
-                        by_id.insert((at, id.get()), text);
-                    }
+                if let Ok(id) = peer.client.publish(channel, text.as_bytes(), options)
+                    && kind != "silent"
+                {
+                    watch.open.insert(id.get());
+                    watch.stubborn.extend((kind == "retry").then_some(id.get()));
+                    by_id.insert((at, id.get()), text);
                 }
             }
             9 if at > 0 => net.cut(at),
             10 if at > 0 => net.silence(at),
             11 if at > 0 => peer.latency_ms = 1 + dice.roll(1_500) as u64,
             12 if at > 0 => peer.reachable = dice.roll(3) > 0,
-            13 if seed % 2 == 0 && dice.roll(12) == 0 => net.router.drain(3_000),
+            13 if seed.is_multiple_of(2) && dice.roll(12) == 0 => net.router.drain(3_000),
             _ => {}
         }
         if dice.roll(3) > 0 {
