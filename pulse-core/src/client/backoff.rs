@@ -38,6 +38,8 @@ impl Backoff {
 mod tests {
     use super::*;
     use crate::Seed;
+    #[cfg(all(target_family = "wasm", target_os = "unknown"))]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
 
     /// The smallest and the largest of many delays.
     fn range(backoff: Backoff, attempt: u32) -> (u64, u64) {

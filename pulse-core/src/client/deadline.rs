@@ -51,6 +51,8 @@ impl Deadline {
 #[cfg(test)]
 mod tests {
     use super::*;
+    #[cfg(all(target_family = "wasm", target_os = "unknown"))]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
 
     fn ms(ms: u64) -> Time {
         Time(ms * 1_000)

@@ -266,6 +266,8 @@ impl Outbox {
 mod tests {
     use super::*;
     use alloc::vec;
+    #[cfg(all(target_family = "wasm", target_os = "unknown"))]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
 
     fn id(id: u64) -> PublishId {
         PublishId(NonZeroU64::new(id).expect("ids of tests are not 0"))

@@ -259,6 +259,8 @@ fn index(list: &[Subscription], id: u64) -> Option<usize> {
 mod tests {
     use super::*;
     use alloc::format;
+    #[cfg(all(target_family = "wasm", target_os = "unknown"))]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
 
     fn id(id: u64) -> SubId {
         SubId::new(id).expect("ids of tests are not 0")
