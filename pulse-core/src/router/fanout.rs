@@ -232,7 +232,7 @@ impl Fanout {
     }
 
     /// From now on messages for this connection wait in a queue.
-    pub(crate) fn block(&mut self, slot: u32) {
+    pub(crate) fn block(&mut self, slot: u32, link: Link) {
         let list = self.pending[slot as usize];
         if list == QUEUED {
             let queue = self.queues.get_mut(&slot).expect("a queued connection has a queue");
@@ -243,9 +243,10 @@ impl Fanout {
         self.pending[slot as usize] = QUEUED;
         let mut bytes = Vec::new();
         assemble(&self.lists, &self.palette, &self.ends, list, &mut bytes);
-        let mut queue = Queue::default();
+        let encoding = link.dialect.encoding();
+        let mut queue = Queue::new(encoding);
         if queue.push(&bytes, self.queue_bytes).is_err() {
-            self.counters.dropped += queue::count(&bytes);
+            self.counters.dropped += queue::count(encoding, &bytes);
             self.overflowed.push(slot);
         }
         self.queues.insert(slot, queue);
@@ -398,6 +399,7 @@ fn root(link: Link) -> u32 {
     let dialect = match link.dialect {
         Dialect::V1 => 0,
         Dialect::Legacy => 1,
+        Dialect::Json => 2,
     };
     u32::from(link.class & 15) * 4 + dialect
 }
@@ -552,7 +554,7 @@ mod tests {
         let mut f = fanout(2);
         let a = message(&mut f, "a");
         (0..2).for_each(|slot| f.push(slot, a));
-        f.block(0);
+        f.block(0, LINK);
         let b = message(&mut f, "b");
         (0..2).for_each(|slot| f.push(slot, b));
         assert_eq!(drain(&mut f), ["1<-ab"]);
@@ -568,7 +570,7 @@ mod tests {
     #[test]
     fn a_queue_ends_at_its_bound() {
         let mut f = fanout(1);
-        f.block(0);
+        f.block(0, LINK);
         let big = "x".repeat(400);
         for _ in 0..3 {
             let m = message(&mut f, &big);
