@@ -3,7 +3,11 @@
 //! Flags for settings come from the table in [`pulse_native::config`]; each subcommand has a file of its own.
 
 mod flags;
+mod line;
+mod publish;
+mod remote;
 mod serve;
+mod sub;
 
 use std::{
     fmt::Display,
@@ -36,6 +40,12 @@ enum Command {
     /// Serve clients; the same as no command at all.
     #[command(after_help = AFTER, after_long_help = AFTER_LONG)]
     Serve(serve::Serve),
+    /// Print what is published in channels.
+    #[command(after_help = sub::AFTER)]
+    Sub(sub::Sub),
+    /// Publish a message into a channel.
+    #[command(name = "pub", after_help = publish::AFTER)]
+    Publish(publish::Publish),
 }
 
 const AFTER: &str = "`pulse --help` shows every setting.";
@@ -46,6 +56,8 @@ Examples:
   pulse --port 9000 --logging-format json     another port, logs for machines
   pulse --config pulse.toml                   settings from a file
   PULSE_LIMITS_MAX_CONNECTIONS=5000 pulse     a setting from the environment
+  pulse sub chat:lobby                        print what is published there
+  pulse pub chat:lobby 'hello, world'         publish
 
 Times are milliseconds, sizes bytes. A list is separated by commas.
 Every setting has a variable, PULSE_<SECTION>_<KEY>, and a place in the file, key under [section].
@@ -61,6 +73,8 @@ pub(crate) fn run() -> ExitCode {
     match cli.command {
         None => cli.serve.run(),
         Some(Command::Serve(serve)) => serve.run(),
+        Some(Command::Sub(sub)) => sub.run(),
+        Some(Command::Publish(publish)) => publish.run(),
     }
 }
 
@@ -91,6 +105,7 @@ mod tests {
         let flags = |cli: Cli| match cli.command {
             None => cli.serve.settings.0,
             Some(Command::Serve(serve)) => serve.settings.0,
+            Some(other) => panic!("{other:?} does not serve"),
         };
         let expected = [("server.port".to_owned(), "9000".to_owned())];
         for line in
@@ -113,5 +128,15 @@ mod tests {
         assert_eq!(parse("pulse --port 1 --server-port 2").err(), Some(ErrorKind::ArgumentConflict));
         assert_eq!(parse("pulse --port").err(), Some(ErrorKind::InvalidValue));
         assert_eq!(parse("pulse srve").err(), Some(ErrorKind::InvalidSubcommand));
+        assert_eq!(parse("pulse sub").err(), Some(ErrorKind::MissingRequiredArgument));
+        assert_eq!(parse("pulse sub --count 0 c").err(), Some(ErrorKind::ValueValidation));
+        assert_eq!(parse("pulse pub c").err(), Some(ErrorKind::MissingRequiredArgument));
+        assert_eq!(parse("pulse pub --format yaml c x").err(), Some(ErrorKind::InvalidValue));
+    }
+
+    #[test]
+    fn a_payload_may_look_like_a_number_below_zero() {
+        assert!(parse("pulse pub temperature -5").is_ok());
+        assert!(parse("pulse pub chat -- --hello").is_ok());
     }
 }
