@@ -38,7 +38,7 @@ fn publish(c: &mut Criterion) {
             })
             .collect();
         let mut publisher = Client::connect(addr, Dialect::V1).expect("the server accepts");
-        let publication = Client::publication(&room, &[0x61; 64]);
+        let publication = Client::publication(Dialect::V1, &room, &[0x61; 64]);
         let mut buffer = vec![0; 64 * 1024];
         group.bench_function(BenchmarkId::from_parameter(subscribers), |b| {
             b.iter(|| {

@@ -14,12 +14,15 @@ pub enum Dialect {
     V1,
     /// No subprotocol: a client of the first release.
     Legacy,
+    /// No Pulse at all: every message is a payload, and connecting is subscribing (the peers in `peers/`).
+    Raw,
 }
 
 /// One connection. Blocking until [`set_nonblocking`](Self::set_nonblocking).
 #[derive(Debug)]
 pub struct Client {
     stream: TcpStream,
+    dialect: Dialect,
     /// Bytes of an incomplete WebSocket frame.
     rest: Vec<u8>,
 }
@@ -45,7 +48,7 @@ impl Client {
             });
         }
         stream.write_all(&request)?;
-        let mut client = Self { stream, rest: Vec::new() };
+        let mut client = Self { stream, dialect, rest: Vec::new() };
         let mut buffer = vec![0; 4096];
         let head = loop {
             let n = client.stream.read(&mut buffer)?;
@@ -62,7 +65,9 @@ impl Client {
             return Err(io::Error::other(format!("no upgrade: {}", String::from_utf8_lossy(line))));
         }
         client.rest.drain(..head);
-        client.expect(1)?;
+        if dialect != Dialect::Raw {
+            client.expect(1)?;
+        }
         Ok(client)
     }
 
@@ -71,6 +76,9 @@ impl Client {
     /// # Errors
     /// As [`connect`](Self::connect).
     pub fn subscribe(&mut self, channel: &str) -> io::Result<()> {
+        if self.dialect == Dialect::Raw {
+            return Ok(());
+        }
         let mut out = Vec::new();
         let subscribe = Subscribe { id: 1, channel, ..Subscribe::default() };
         message(&mut out, |out| Frame::Subscribe(subscribe).encode(out));
@@ -94,7 +102,15 @@ impl Client {
         self.stream.write(bytes)
     }
 
-    /// Reads once and hands each Pulse frame (without its prefix) to `on`. 0 bytes are the end of the stream.
+    /// Writes all of `bytes`, which has to fit into the socket's buffer if the client does not wait.
+    ///
+    /// # Errors
+    /// As [`Write::write_all`].
+    pub fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.stream.write_all(bytes)
+    }
+
+    /// Reads once and hands each frame, without its prefix, or each raw message to `on`. 0 bytes are the end of the stream.
     ///
     /// # Errors
     /// As [`Read::read`].
@@ -103,7 +119,7 @@ impl Client {
         buffer[..kept].copy_from_slice(&self.rest);
         let n = self.stream.read(&mut buffer[kept..])?;
         let bytes = &buffer[..kept + n];
-        let used = frames(bytes, &mut on);
+        let used = frames(bytes, self.dialect, &mut on);
         self.rest.clear();
         self.rest.extend_from_slice(&bytes[used..]);
         Ok(n)
@@ -113,7 +129,7 @@ impl Client {
         let mut buffer = vec![0; 64 * 1024];
         let mut seen = 0;
         let kept = std::mem::take(&mut self.rest);
-        let used = self::frames(&kept, &mut |_| seen += 1);
+        let used = self::frames(&kept, self.dialect, &mut |_| seen += 1);
         self.rest.extend_from_slice(&kept[used..]);
         while seen < frames {
             if self.read(&mut buffer, |_| seen += 1)? == 0 {
@@ -153,16 +169,20 @@ pub(crate) fn message(out: &mut Vec<u8>, encode: impl FnOnce(&mut Vec<u8>)) {
 impl Client {
     /// The bytes of one publication without an id, ready to be written.
     #[must_use]
-    pub fn publication(channel: &str, payload: &[u8]) -> Vec<u8> {
+    pub fn publication(dialect: Dialect, channel: &str, payload: &[u8]) -> Vec<u8> {
         let mut out = Vec::new();
+        if dialect == Dialect::Raw {
+            message(&mut out, |out| out.extend_from_slice(payload));
+            return out;
+        }
         let publish = Publish { channel, payload: Payload::from(payload), ..Publish::default() };
         message(&mut out, |out| publish.encode(out));
         out
     }
 }
 
-/// Hands each Pulse frame in whole server messages to `on`; returns how many bytes these messages are.
-fn frames(bytes: &[u8], on: &mut impl FnMut(&[u8])) -> usize {
+/// Hands each frame in whole server messages to `on`; returns how many bytes these messages are.
+fn frames(bytes: &[u8], dialect: Dialect, on: &mut impl FnMut(&[u8])) -> usize {
     let mut at = 0;
     while bytes.len() >= at + 2 {
         let (len, head) = match bytes[at + 1] & 127 {
@@ -177,7 +197,9 @@ fn frames(bytes: &[u8], on: &mut impl FnMut(&[u8])) -> usize {
             len => (usize::from(len), 2),
         };
         let Some(mut payload) = bytes.get(at + head..at + head + len) else { break };
-        if bytes[at] & 15 == 2 {
+        if bytes[at] & 15 == 2 && dialect == Dialect::Raw {
+            on(payload);
+        } else if bytes[at] & 15 == 2 {
             while let Some((prefix, rest)) = payload.split_first_chunk::<4>() {
                 let len = u32::from_be_bytes(*prefix) as usize;
                 on(&rest[..len]);

@@ -2,13 +2,13 @@
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::Process;
 
-/// The `pulse` binary that stands beside this program, on a free port of the loopback interface.
+/// A server on a free port of the loopback interface.
 #[derive(Debug)]
 pub struct Server {
     child: Child,
@@ -16,12 +16,32 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts it with more arguments and waits until it answers. On Linux it runs on CPU `cpu`, if one is given.
+    /// Starts `pulse` with more arguments and waits until it answers. It runs on CPU `cpu`, if one is given.
     ///
     /// # Errors
     /// If the binary is not there, does not start or does not answer within ten seconds.
     pub fn start(args: &[&str], cpu: Option<usize>) -> io::Result<Self> {
-        let binary = Self::binary()?;
+        Self::spawn(&beside("pulse")?, cpu, |port| {
+            let own = ["--port", port, "--metrics-enabled", "false", "--logging-level", "warn"];
+            own.iter().chain(args).map(ToString::to_string).collect()
+        })
+    }
+
+    /// Starts Bun with `benches/peers/bun-server.mjs` in the same way.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start); `npm ci` in `benches/peers` installs Bun.
+    pub fn start_bun(cpu: Option<usize>) -> io::Result<Self> {
+        let peers = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers");
+        let bun = peers.join("node_modules/.bin/bun");
+        if !bun.exists() {
+            return Err(io::Error::other("Bun is not installed: run `npm ci` in benches/peers first"));
+        }
+        let script = peers.join("bun-server.mjs").display().to_string();
+        Self::spawn(&bun, cpu, |port| vec![script.clone(), port.to_owned()])
+    }
+
+    fn spawn(binary: &Path, cpu: Option<usize>, args: impl Fn(&str) -> Vec<String>) -> io::Result<Self> {
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let mut command = match cpu {
             Some(cpu) => {
@@ -31,10 +51,7 @@ impl Server {
             }
             None => Command::new(binary),
         };
-        let port_arg = port.to_string();
-        command
-            .args(["--port", &port_arg, "--metrics-enabled", "false", "--logging-level", "warn"])
-            .args(args);
+        command.args(args(&port.to_string()));
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn()?;
         let server = Self { child, addr: SocketAddr::from(([127, 0, 0, 1], port)) };
         let begin = Instant::now();
@@ -60,18 +77,6 @@ impl Server {
         Process::new(self.child.id())
     }
 
-    fn binary() -> io::Result<PathBuf> {
-        let here = std::env::current_exe()?;
-        let binary = here.with_file_name("pulse");
-        if binary.exists() {
-            return Ok(binary);
-        }
-        Err(io::Error::other(format!(
-            "there is no {}: build the server first, with `cargo build --release -p pulse-native`",
-            binary.display()
-        )))
-    }
-
     fn is_healthy(&self) -> bool {
         let Ok(mut stream) = TcpStream::connect(self.addr) else { return false };
         let request = b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
@@ -87,4 +92,16 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// A binary of this workspace, in the folder that this program was built into.
+fn beside(name: &str) -> io::Result<PathBuf> {
+    let binary = std::env::current_exe()?.with_file_name(name);
+    if binary.exists() {
+        return Ok(binary);
+    }
+    Err(io::Error::other(format!(
+        "there is no {}: build the server first, with `cargo build --release -p pulse-native`",
+        binary.display()
+    )))
 }

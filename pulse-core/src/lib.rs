@@ -6,6 +6,7 @@
 extern crate alloc;
 
 mod channel;
+pub mod client;
 mod effect;
 mod grant;
 mod id;
@@ -18,6 +19,7 @@ mod stats;
 mod time;
 pub mod wire;
 
+pub use client::{Client, ClientConfig, ClientEffect, ClientStats};
 pub use effect::{Answer, Effect, Request};
 pub use grant::{Namespace, Rule, Rules};
 pub use id::{ConnId, Ticket};

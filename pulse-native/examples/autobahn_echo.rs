@@ -3,7 +3,7 @@
 //! Prints its port as the first line and ends when its standard input does.
 
 #[path = "../tests/support/echo.rs"]
-#[expect(dead_code, reason = "the commands are for tests")]
+#[expect(dead_code, unreachable_pub, reason = "shared with the tests, which use more of it")]
 mod echo;
 
 use std::error::Error;

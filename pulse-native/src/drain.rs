@@ -27,7 +27,7 @@ pub fn listen() -> io::Result<impl Future<Output = ()>> {
         info!("{name}: no more connections are accepted, and clients are asked to leave");
         tokio::spawn(async move {
             let name = next().await;
-            warn!("{name} again: leaving at once");
+            warn!("{name} as well: leaving at once");
             std::process::exit(IMPATIENT);
         });
     })

@@ -151,6 +151,16 @@ fn the_engine_closes_with_its_code_and_text() {
     client.expect(Opcode::Text, b"before");
     let reason = client.expect_close(4001);
     assert_eq!(reason, "the client reads more slowly than messages come");
+    drop(client);
+    host.wait_until_empty();
+}
+
+#[test]
+fn a_closed_connection_is_dropped_though_the_client_never_ends_its_side() {
+    let host = Host::start(options());
+    let mut client = host.websocket();
+    client.send(Opcode::Close, &[]);
+    client.expect(Opcode::Close, &[]);
     host.wait_until_empty();
 }
 

@@ -46,12 +46,13 @@ fn renew(text: &str, tables: &str) -> Result<String> {
 
 /// Both tables in Markdown.
 fn tables() -> String {
-    let mut text = String::from("\nErrors:\n\n| code | name | temporary | meaning |\n|---|---|---|---|\n");
+    let mut text =
+        String::from("\nIn `error` frames:\n\n| code | name | temporary | meaning |\n|---|---|---|---|\n");
     for row in ERRORS {
         let temporary = if row.temporary { "yes" } else { "no" };
         line(&mut text, row.code, row.name, temporary, row.text);
     }
-    text.push_str("\nCloses:\n\n| code | name | come back | meaning |\n|---|---|---|---|\n");
+    text.push_str("\nIn `disconnect` frames, and as close codes:\n\n| code | name | come back | meaning |\n|---|---|---|---|\n");
     for row in CLOSES {
         let back = if CloseCode(row.code).comes_back() { "yes, with backoff" } else { "no" };
         line(&mut text, row.code, row.name, back, row.text);

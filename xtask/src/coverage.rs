@@ -6,7 +6,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::project::{Project, remove_folder};
+use crate::project::{Project, remove_folder, write};
 use crate::sh::{Cmd, Result, which};
 use crate::toolchain::host;
 
@@ -35,7 +35,9 @@ pub(crate) fn run(project: &Project) -> Result {
     cargo().run()?;
 
     let profile = target.join("decoder.profdata");
-    Cmd::new(&tools.profdata).line("merge --sparse -o").arg(&profile).args(profiles(&raw)?).run()?;
+    let list = target.join("profiles.txt");
+    write(&list, &profiles(&raw)?.join("\n"))?;
+    Cmd::new(&tools.profdata).line("merge --sparse -o").arg(&profile).arg("-f").arg(&list).run()?;
     let (first, others) = programs.split_first().ok_or("cargo named no test program")?;
     let report = Cmd::new(&tools.cov)
         .line("report --show-branch-summary --show-region-summary=false")
@@ -83,9 +85,9 @@ fn test_programs(messages: &str) -> Vec<String> {
     messages.lines().filter(|line| line.contains(r#""test":true}"#)).filter_map(program).collect()
 }
 
-fn profiles(folder: &Path) -> Result<Vec<PathBuf>> {
+fn profiles(folder: &Path) -> Result<Vec<String>> {
     let entries = fs::read_dir(folder).map_err(|error| format!("no test left a profile: {error}"))?;
-    Ok(entries.flatten().map(|entry| entry.path()).collect())
+    Ok(entries.flatten().map(|entry| entry.path().display().to_string()).collect())
 }
 
 #[cfg(test)]

@@ -49,6 +49,7 @@ fn serve(pulse: &Path) -> Result<(Running, u16)> {
         .env("PULSE_HOST", "127.0.0.1")
         .env("PULSE_PORT", port.to_string())
         .env("PULSE_METRICS_ENABLED", "false")
+        .env("PULSE_LOGGING_LEVEL", "warn")
         .start(Stdio::null())?;
     let started = Instant::now();
     while !is_healthy(port) {
@@ -70,7 +71,7 @@ fn free_port() -> Result<u16> {
     listener.map(|address| address.port()).map_err(|error| format!("no port is free on 127.0.0.1: {error}"))
 }
 
-fn is_healthy(port: u16) -> bool {
+pub(crate) fn is_healthy(port: u16) -> bool {
     let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)) else { return false };
     let request = format!("GET /health HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n");
     let mut answer = String::new();

@@ -10,6 +10,7 @@ mod coverage;
 mod interop;
 mod lint;
 mod project;
+mod readme;
 mod setup;
 mod sh;
 mod tally;

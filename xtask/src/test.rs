@@ -7,7 +7,7 @@ use crate::project::Project;
 use crate::sh::Result;
 use crate::tally::Tally;
 use crate::toolchain::{BARE, Toolchain, WASM};
-use crate::{autobahn, coverage, interop, setup};
+use crate::{autobahn, coverage, interop, readme, setup};
 
 struct Step {
     name: &'static str,
@@ -26,6 +26,7 @@ const STEPS: &[Step] = &[
     Step { name: "autobahn", about: "the Autobahn cases", long: false, run: autobahn::run },
     Step { name: "long", about: "the Rust tests that are marked as long, optimised", long: true, run: long },
     Step { name: "release", about: "the server as it ships", long: true, run: interop::release },
+    Step { name: "readme", about: "what the front page shows", long: true, run: readme::run },
     Step {
         name: "coverage",
         about: "line and branch coverage of the decoder",

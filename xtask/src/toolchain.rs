@@ -21,6 +21,8 @@ pub(crate) const DEBIAN_PACKAGES: &[&str] = &["rustc-web", "cargo-web", "rust-we
 
 const DEBIAN_CARGO: &str = "/usr/bin/cargo";
 const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
+/// Of lld-22. The compiler would look for `rust-lld`, which comes with neither.
+const DEBIAN_LINKER: &str = "wasm-ld-22";
 const DEBIAN_RUSTLIB: &str = "/usr/lib/rustlib";
 
 /// A way to compile for one target.
@@ -61,7 +63,8 @@ impl Toolchain {
             // A build directory of its own: another compiler would throw away what the first one made.
             Self::Sysroot(sysroot) => debian_cargo(&sysroot.join("bin/rustc"))
                 .dir(&project.root)
-                .env("CARGO_TARGET_DIR", project.target.join("debian")),
+                .env("CARGO_TARGET_DIR", project.target.join("debian"))
+                .env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER", DEBIAN_LINKER),
             Self::BuildStd => debian_cargo(Path::new(DEBIAN_RUSTC))
                 .dir(&project.root)
                 .env("CARGO_TARGET_DIR", project.target.join("debian"))

@@ -34,10 +34,10 @@ Examples:
   pulse sub sensors | jq .payload          in a pipe, every line is a JSON object
   pulse sub --url ws://10.0.0.5/ws news    another server
 
-On a terminal a line is the channel, the event's name if it has one, and the payload: text as text, \
-anything else in hexadecimal. In a pipe or file it is a JSON object with `channel` and `payload`, and where \
-they are there `event`, `format`, `key`, `tags`, `offset`, `time`, `client` and `user`. `payload` is a JSON \
-value if `format` is `json`, else a string; a payload that is neither is `payload_b64`, in base64.
+On a terminal a line is the channel, the event's name if it has one, and the payload: text as text, anything else in
+hexadecimal. In a pipe or file it is a JSON object with `channel` and `payload`, and where they are there `event`, `format`,
+`key`, `tags`, `offset`, `time`, `client` and `user`. `payload` is a JSON value if `format` is `json`, else a string; a payload
+that is neither is `payload_b64`, in base64.
 
 Exit codes:
   0  --count is reached, Ctrl-C, or nobody reads the output any more

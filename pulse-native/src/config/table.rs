@@ -1,6 +1,6 @@
 //! The one table of settings: names, types, defaults, bounds and meaning.
 //!
-//! The structs of [`Config`], the file's keys, variables, flags, `--help`, the default file and the reference in
+//! The structs of [`Config`](super::Config), the file's keys, variables, flags, `--help`, the default file and the reference in
 //! `docs/CONFIGURATION.md` all come from it.
 
 use super::{

@@ -103,6 +103,11 @@ impl Http {
         }
     }
 
+    /// Whether there are HTTP connections.
+    pub(crate) fn is_active(&self) -> bool {
+        self.slots.available_permits() < CONNECTIONS
+    }
+
     /// Waits until no HTTP connection is left, at most until `end`.
     pub(crate) async fn idle(&self, end: Instant) {
         let all = self.slots.acquire_many(CONNECTIONS as u32);
@@ -172,11 +177,11 @@ impl Http {
                 return refuse(&refusal);
             }
         };
+        if *self.stop.borrow() {
+            return unavailable("the server is shutting down");
+        }
         let Some(seat) = Seat::take(&self.seats) else {
-            let full = "the server has as many connections as it takes";
-            let mut response = text(StatusCode::SERVICE_UNAVAILABLE, full.into());
-            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_S));
-            return response;
+            return unavailable("the server has as many connections as it takes");
         };
         let mut response = Response::new(Full::default());
         *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
@@ -226,6 +231,12 @@ fn refuse(refusal: &Refusal) -> Response<Full<Bytes>> {
     for &(name, value) in refusal.headers() {
         response.headers_mut().insert(name, HeaderValue::from_static(value));
     }
+    response
+}
+
+fn unavailable(why: &str) -> Response<Full<Bytes>> {
+    let mut response = text(StatusCode::SERVICE_UNAVAILABLE, why.into());
+    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_S));
     response
 }
 

@@ -282,6 +282,6 @@ mod tests {
 
     #[test]
     fn an_idle_connection_stays_small() {
-        assert!(size_of::<Slot>() <= 96, "{} bytes", size_of::<Slot>());
+        assert!(size_of::<Slot>() <= 64, "{} bytes", size_of::<Slot>());
     }
 }

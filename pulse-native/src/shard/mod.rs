@@ -168,8 +168,9 @@ impl<E: Engine> Shard<E> {
                 http.idle(self.clock.instant(end)).await;
                 return left;
             }
-            if busy {
-                // Accepts, HTTP and timers have their turn between the parts of a long flush.
+            if busy || self.http.is_active() {
+                // Otherwise a shard with enough to do would leave the others on this thread waiting for dozens of
+                // turns, until tokio's budget for one task is used up.
                 tokio::task::yield_now().await;
             }
         }

@@ -2,12 +2,13 @@
 //
 //     node codec.mjs FRAMES.json V1-FRAMES.json
 //
-// FRAMES.json: [{ name, hex, verdict, ... }], where only those of verdict "ok" are well-formed frames.
-// V1-FRAMES.json: { frames: [{ name, hex, frame }] }, as the first release wrote them; bytes stand as { hex }.
+// FRAMES.json: { frames: [{ name, hex, verdict, canonical, meaning }] }, where those of verdict "ok" are frames, and the
+// canonical ones what our encoder writes. V1-FRAMES.json: { frames: [{ name, hex, frame }] }, as the first release wrote
+// them. In both, bytes stand as { hex }.
 
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
-import { decode, encode } from '@msgpack/msgpack';
+import { decode } from '@msgpack/msgpack';
 import { Checks } from './checks.mjs';
 
 const [framesFile, firstReleaseFile] = process.argv.slice(2);
@@ -15,21 +16,19 @@ if (firstReleaseFile === undefined) {
   console.error('usage: node codec.mjs FRAMES.json V1-FRAMES.json');
   process.exit(2);
 }
-const readJson = (file) => JSON.parse(readFileSync(file, 'utf8'));
-// Numbers over 2^53 are in the vectors too: as bigints they are compared whole.
-const options = { useBigInt64: true };
+const framesOf = (file) => JSON.parse(readFileSync(file, 'utf8')).frames;
 
-/** The value behind the length prefix, which has to be right. */
+/** The frame behind the length prefix, which has to be right, as the vectors' JSON shows it. */
 function unframe(hex) {
   const bytes = Buffer.from(hex, 'hex');
   assert.equal(bytes.readUInt32BE(0), bytes.length - 4, 'the length prefix counts the bytes after it');
-  return decode(bytes.subarray(4), options);
+  // MessagePack allows any value as a key, and under a key that nobody knows there may be one.
+  return shown(decode(bytes.subarray(4), { mapKeyConverter: String }));
 }
 
-/** A decoded value as the vectors' JSON shows it. */
+/** Bytes as { hex }, all else as it is. */
 function shown(value) {
   if (value instanceof Uint8Array) return { hex: Buffer.from(value).toString('hex') };
-  if (typeof value === 'bigint') return Number(value);
   if (Array.isArray(value)) return value.map(shown);
   if (value !== null && typeof value === 'object') {
     return Object.fromEntries(Object.entries(value).map(([key, inner]) => [key, shown(inner)]));
@@ -39,18 +38,18 @@ function shown(value) {
 
 const checks = new Checks('codec');
 
-for (const { name, hex, verdict } of readJson(framesFile)) {
+for (const { name, hex, verdict, canonical, meaning } of framesOf(framesFile)) {
   if (verdict !== 'ok') continue;
   await checks.check(name, () => {
     const frame = unframe(hex);
-    assert.equal(typeof frame.type, 'string', 'a frame is a map with a type');
-    // What that library writes for this value means the same to it: nothing was lost on the way in.
-    assert.deepEqual(decode(encode(frame, options), options), frame);
+    // What our encoder does not write may say the same in other words: unknown keys, nil for absent, a list for bytes.
+    if (canonical) assert.deepEqual(frame, meaning);
+    else assert.equal(frame.type, meaning.type);
   });
 }
 
-for (const { name, hex, frame } of readJson(firstReleaseFile).frames) {
-  await checks.check(`first release: ${name}`, () => assert.deepEqual(shown(unframe(hex)), frame));
+for (const { name, hex, frame } of framesOf(firstReleaseFile)) {
+  await checks.check(`first release: ${name}`, () => assert.deepEqual(unframe(hex), frame));
 }
 
 checks.finish();

@@ -1,6 +1,7 @@
 //! A server with an echo in it, and a blocking client that sees every byte.
 
 #![allow(dead_code, reason = "each test file uses a part of this")]
+#![allow(unreachable_pub, reason = "a module of tests has no users outside")]
 
 pub mod echo;
 
@@ -54,11 +55,7 @@ impl Host {
     }
 
     pub fn connect(&self) -> Client {
-        let stream = TcpStream::connect(self.addr).unwrap();
-        stream.set_nodelay(true).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream.set_write_timeout(Some(PATIENCE)).unwrap();
-        Client { stream, read: Vec::new() }
+        Client::new(TcpStream::connect(self.addr).unwrap())
     }
 
     /// An upgraded client of `pulse.v1`, which the echo does not greet.
@@ -72,12 +69,7 @@ impl Host {
 
     /// A request for a WebSocket, with further header lines.
     pub fn upgrade(&self, more: &str) -> Vec<u8> {
-        let request = format!(
-            "GET /ws HTTP/1.1\r\nHost: {}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{more}\r\n",
-            self.addr
-        );
-        request.into_bytes()
+        upgrade(self.addr, more)
     }
 
     /// Sends one request on a connection of its own and reads its answer to the end.
@@ -129,6 +121,13 @@ pub struct Client {
 }
 
 impl Client {
+    pub fn new(stream: TcpStream) -> Self {
+        stream.set_nodelay(true).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        Self { stream, read: Vec::new() }
+    }
+
     pub fn write(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).unwrap();
     }
@@ -206,6 +205,15 @@ impl Client {
             Err(error) => panic!("nothing came for {PATIENCE:?}: {error}"),
         }
     }
+}
+
+/// A request for a WebSocket, with further header lines.
+pub fn upgrade(addr: SocketAddr, more: &str) -> Vec<u8> {
+    let request = format!(
+        "GET /ws HTTP/1.1\r\nHost: {addr}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{more}\r\n"
+    );
+    request.into_bytes()
 }
 
 /// A masked frame.

@@ -115,6 +115,8 @@ mod tests {
     fn junk_is_refused() {
         for text in [
             &b"Z"[..],
+            b"A",
+            b"AAAAA",
             b"Zm9vY",
             b"Zg=",
             b"Zg===",

@@ -8,7 +8,7 @@
 //!   with `format` `msgpack` it is transcoded, and with `raw` it means what it means in MessagePack: a string is its
 //!   UTF-8 bytes, an array of integers from 0 to 255 those bytes.
 //! - **`payload_b64`** stands in its place for all other bytes: base64 with the standard alphabet, padding optional.
-//!   `format` stays as it is given, absent is `raw`.
+//!   `format` stays as it is given, absent is `raw`. Unlike `payload`, `payload_b64` is absent when it is `null`.
 //! - Going out, a `json` payload is embedded if it is one JSON text, a `msgpack` payload is transcoded if JSON can say
 //!   all of it, and everything else, `raw` always, is `payload_b64`. `format` is the publisher's in any case, so that
 //!   its readers know.

@@ -48,10 +48,13 @@ fn unicode(bytes: &[u8]) -> Result<(char, usize), What> {
     if let Some(char) = char::from_u32(first) {
         return Ok((char, 5));
     }
-    let (0xd800..0xdc00, Some(rest)) = (first, bytes[4..].strip_prefix(b"\\u")) else {
-        return Err(What::Surrogate);
+    let rest = match &bytes[4..] {
+        [b'\\', b'u', rest @ ..] => rest,
+        [] | [b'\\'] => return Err(What::Ended),
+        _ => return Err(What::Surrogate),
     };
     let second @ 0xdc00..0xe000 = hex(rest)? else { return Err(What::Surrogate) };
+    // A low half in front makes a number beyond all characters.
     let pair = 0x1_0000 + ((first - 0xd800) << 10) + (second - 0xdc00);
     Ok((char::from_u32(pair).ok_or(What::Surrogate)?, 11))
 }
