@@ -1,0 +1,147 @@
+//! The program `pulse` as a process of its own: what it says line by line, and how it ends.
+
+use std::io::{BufRead as _, BufReader, Read, Write as _};
+use std::net::SocketAddr;
+use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Output, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+/// A server in a process of its own; killed if it is dropped before it has ended.
+#[derive(Debug)]
+pub struct Process {
+    child: Child,
+    pub addr: SocketAddr,
+    log: BufReader<ChildStderr>,
+}
+
+/// `pulse` with these arguments and no environment.
+pub fn pulse(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pulse"));
+    command.env_clear().args(arguments).stdin(Stdio::null());
+    command
+}
+
+impl Process {
+    /// Serves on free ports; listens already.
+    pub fn serve(arguments: &[&str]) -> Self {
+        let mut command = pulse(&["serve", "--port", "0", "--metrics-port", "0"]);
+        let mut child =
+            command.args(arguments).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("pulse starts");
+        let mut log = BufReader::new(child.stderr.take().expect("standard error is piped"));
+        let mut said = String::new();
+        let addr = loop {
+            let line = line(&mut log).unwrap_or_else(|| panic!("pulse does not listen:\n{said}"));
+            if let Some((_, rest)) = line.split_once("listening on http://") {
+                let addr = rest.split(',').next().unwrap_or_default();
+                break addr.parse().expect("an address and a port follow");
+            }
+            said += &line;
+        };
+        Self { child, addr, log }
+    }
+
+    pub fn url(&self) -> String {
+        format!("ws://{}/ws", self.addr)
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        tell(&self.child, signal);
+    }
+
+    /// How it ended, and what it said since it listened.
+    pub fn wait(mut self) -> (ExitStatus, String) {
+        let mut said = String::new();
+        self.log.read_to_string(&mut said).expect("logs are text");
+        (self.child.wait().expect("the process was started by this test"), said)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Fails when it has ended, as it should have.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A `pulse sub` that runs.
+#[derive(Debug)]
+pub struct Subscriber {
+    child: Child,
+    out: Option<BufReader<ChildStdout>>,
+    said: BufReader<ChildStderr>,
+}
+
+impl Subscriber {
+    /// Subscribed already.
+    pub fn start(url: &str, channels: &[&str], arguments: &[&str]) -> Self {
+        let mut command = pulse(&["sub", "--url", url]);
+        command.args(arguments).args(channels).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("pulse starts");
+        let mut said = BufReader::new(child.stderr.take().expect("standard error is piped"));
+        for channel in channels {
+            assert_eq!(line(&mut said).as_deref(), Some(&*format!("pulse: subscribed to {channel}\n")));
+        }
+        let out = BufReader::new(child.stdout.take().expect("standard output is piped"));
+        Self { child, out: Some(out), said }
+    }
+
+    /// The next line of standard output, with its end; `None` after the last one.
+    pub fn line(&mut self) -> Option<String> {
+        line(self.out.as_mut().expect("standard output is open"))
+    }
+
+    /// Reads no more.
+    pub fn close_output(&mut self) {
+        self.out = None;
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        tell(&self.child, signal);
+    }
+
+    /// The exit code, the rest of standard output, and what it said after it had subscribed.
+    pub fn wait(mut self) -> (Option<i32>, String, String) {
+        let (mut rest, mut said) = (String::new(), String::new());
+        if let Some(out) = &mut self.out {
+            out.read_to_string(&mut rest).expect("lines are text");
+        }
+        self.said.read_to_string(&mut said).expect("messages are text");
+        (self.child.wait().expect("the process was started by this test").code(), rest, said)
+    }
+}
+
+impl Drop for Subscriber {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Runs `pulse` to its end: exit code, standard output and standard error.
+pub fn run(arguments: &[&str]) -> (Option<i32>, String, String) {
+    finish(pulse(arguments).output().expect("pulse starts"))
+}
+
+/// As [`run`], with this on standard input.
+pub fn run_with_input(arguments: &[&str], input: &[u8]) -> (Option<i32>, String, String) {
+    let mut command = pulse(arguments);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("pulse starts");
+    child.stdin.take().expect("standard input is piped").write_all(input).expect("pulse reads its input");
+    finish(child.wait_with_output().expect("pulse ends"))
+}
+
+fn finish(Output { status, stdout, stderr }: Output) -> (Option<i32>, String, String) {
+    let text = |bytes| String::from_utf8(bytes).expect("pulse writes text");
+    (status.code(), text(stdout), text(stderr))
+}
+
+fn line(reader: &mut impl std::io::BufRead) -> Option<String> {
+    let mut line = String::new();
+    (reader.read_line(&mut line).expect("pulse writes text") > 0).then_some(line)
+}
+
+fn tell(child: &Child, signal: Signal) {
+    kill_process(Pid::from_child(child), signal).expect("the process has not been waited for");
+}
