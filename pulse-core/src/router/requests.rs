@@ -246,9 +246,8 @@ impl Router {
                 ..Publish::default()
             };
             let message = self.fanout.message(|out| publication.encode(out));
-            for subscriber in &self.channels.get(channel).subscribers {
-                self.fanout.push(subscriber.slot, message);
-            }
+            let subscribers = &self.channels.get(channel).subscribers;
+            self.fanout.push_all(subscribers.iter().map(|subscriber| subscriber.slot), message);
         }
         Flow::On
     }
