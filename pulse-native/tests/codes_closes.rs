@@ -6,7 +6,7 @@ use std::net::TcpStream;
 
 use e2e_support::process::Process;
 use e2e_support::{Heard, Peer, Running, ack, publication, publish, subscribe};
-use pulse_core::wire::{CloseCode, Disconnect, Frame, Ack};
+use pulse_core::wire::{Ack, CloseCode, Disconnect, Frame};
 use rustix::net::sockopt::set_socket_recv_buffer_size;
 use rustix::process::Signal;
 

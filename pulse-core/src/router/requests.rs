@@ -271,9 +271,7 @@ impl Router {
             let subscribers = &self.channels.get(channel).subscribers;
             if self.num_json == 0 {
                 let message = self.fanout.message(|out| publication.encode(out));
-                for subscriber in subscribers {
-                    self.fanout.push(subscriber.slot, message);
-                }
+                self.fanout.push_all(subscribers.iter().map(|subscriber| subscriber.slot), message);
             } else {
                 let (frame, mut shared) = (Frame::Publish(publication), Shared::default());
                 for subscriber in subscribers {

@@ -15,8 +15,8 @@ use std::thread::{JoinHandle, spawn};
 use std::time::Duration;
 
 use pulse_core::wire::{
-    self, Ack, Connect, Connected, Disconnect, ErrorCode, ErrorFrame, Frame, Payload, Publish, Split, Subscribe,
-    Unsubscribe,
+    self, Ack, Connect, Connected, Disconnect, ErrorCode, ErrorFrame, Frame, Payload, Publish, Split,
+    Subscribe, Unsubscribe,
 };
 use pulse_native::config::Config;
 use pulse_native::server::{Drained, Server};
@@ -52,7 +52,8 @@ impl Running {
         let addr = server.local_addr();
         let (stop, stopped) = oneshot::channel();
         let thread = spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime starts");
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime starts");
             let until = async { stopped.await.unwrap_or_default() };
             runtime.block_on(server.run(config.routers(), until)).expect("the server ends in order")
         });
@@ -226,7 +227,9 @@ impl Peer {
             Ok(Message::Binary(bytes)) => Heard::Frames(split(&bytes)),
             Ok(Message::Text(text)) => Heard::Text(text.as_str().to_owned()),
             Ok(Message::Ping(_)) => Heard::Ping,
-            Ok(Message::Close(Some(close))) => Heard::Close(close.code.into(), close.reason.as_str().to_owned()),
+            Ok(Message::Close(Some(close))) => {
+                Heard::Close(close.code.into(), close.reason.as_str().to_owned())
+            }
             Err(tungstenite::Error::ConnectionClosed) => Heard::End,
             other => panic!("{other:?} was heard"),
         }

@@ -25,8 +25,12 @@ impl Process {
     /// Serves on free ports; listens already.
     pub fn serve(arguments: &[&str]) -> Self {
         let mut command = pulse(&["serve", "--port", "0", "--metrics-port", "0"]);
-        let mut child =
-            command.args(arguments).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("pulse starts");
+        let mut child = command
+            .args(arguments)
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("pulse starts");
         let mut log = BufReader::new(child.stderr.take().expect("standard error is piped"));
         let mut said = String::new();
         let addr = loop {
