@@ -110,6 +110,11 @@ impl Channels {
         &self.channels[channel as usize]
     }
 
+    /// A number that stands for a publication's key, never 0. Keyed like the names.
+    pub(crate) fn key(&self, key: &str) -> u64 {
+        self.hash(key).max(1)
+    }
+
     fn hash(&self, name: &str) -> u64 {
         self.hasher.hash_one(name)
     }

@@ -18,6 +18,21 @@ pub enum Rule {
     Ask,
 }
 
+/// What gives way when a connection takes publications more slowly than they come, and
+/// [`Limits::queue_bytes`](crate::Limits::queue_bytes) wait for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SlowConsumer {
+    /// The connection: it is closed with code 4001.
+    #[default]
+    Disconnect,
+    /// The oldest publications that wait. The client is told how many by a `gap` frame.
+    DropOldest,
+    /// While a connection takes nothing, a publication gives way to a newer one with the same `key`; beyond the bound the
+    /// oldest give way too. The client is told how many by a `gap` frame.
+    LatestPerKey,
+}
+
 /// The rules of one namespace.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Rules {
@@ -27,6 +42,8 @@ pub struct Rules {
     pub publish: Rule,
     /// Who may see who is there.
     pub presence: Rule,
+    /// What gives way when a subscriber is too slow.
+    pub slow_consumer: SlowConsumer,
 }
 
 /// A named set of rules, for channels whose name begins with `name` and a colon.

@@ -21,7 +21,7 @@ pub mod wire;
 
 pub use client::{Client, ClientConfig, ClientEffect, ClientStats};
 pub use effect::{Answer, Effect, Request};
-pub use grant::{Namespace, Rule, Rules};
+pub use grant::{Namespace, Rule, Rules, SlowConsumer};
 pub use id::{ConnId, Ticket};
 pub use limits::{Heartbeat, Limits};
 pub use link::{Batch, Dialect, Framing, Kind, Link};

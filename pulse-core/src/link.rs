@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use crate::ConnId;
-use crate::wire::{Frame, PREFIX, json};
+use crate::wire::{Frame, json};
 
 /// How one connection is spoken to. Receivers of one [`Batch`] share it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -72,17 +72,6 @@ impl Encoding {
         match self {
             Self::MessagePack => frame.encode(out),
             Self::Json => json::encode(frame, out),
-        }
-    }
-
-    /// Length of the first frame in bytes of our own making; `None` at their end.
-    pub(crate) fn frame_len(self, bytes: &[u8]) -> Option<usize> {
-        match self {
-            Self::MessagePack => {
-                let prefix = bytes.first_chunk::<PREFIX>()?;
-                Some(PREFIX + u32::from_be_bytes(*prefix) as usize)
-            }
-            Self::Json => Some(1 + bytes.iter().position(|b| *b == b'\n')?),
         }
     }
 }

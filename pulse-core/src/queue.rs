@@ -1,84 +1,163 @@
 //! What a connection that cannot take more still has to get: whole frames, in order, bounded by bytes.
+//!
+//! When the bound is reached, each channel's policy decides what gives way. What is lost is counted by channel and told
+//! with the next frames that are taken.
 
+use alloc::boxed::Box;
+use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 
+use crate::Dialect;
+use crate::grant::SlowConsumer;
 use crate::limits::WRITE_BYTES;
-use crate::link::Encoding;
+use crate::wire::{Frame, Gap};
+
+/// Of frames that belong to no channel, or to one that the connection has left.
+const NO_CHANNEL: u32 = u32::MAX;
+
+/// What a queue has to know of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Meta {
+    channel: u32,
+    /// Hash of the publication's key; 0 for none.
+    key: u64,
+    policy: SlowConsumer,
+}
+
+impl Meta {
+    /// An answer or a notice: never given up for another frame.
+    pub(crate) const CONTROL: Self = Self { channel: NO_CHANNEL, key: 0, policy: SlowConsumer::Disconnect };
+
+    /// A publication in a channel with this policy.
+    pub(crate) fn publication(channel: u32, key: u64, policy: SlowConsumer) -> Self {
+        Self { channel, key, policy }
+    }
+
+    fn may_be_lost(self) -> bool {
+        self.policy != SlowConsumer::Disconnect
+    }
+}
 
 /// Frames that wait for one connection.
 #[derive(Debug)]
 pub(crate) struct Queue {
-    encoding: Encoding,
-    bytes: Vec<u8>,
-    /// Bytes at the front that were handed out already.
-    at: usize,
+    dialect: Dialect,
+    frames: VecDeque<(Meta, Box<[u8]>)>,
+    bytes: usize,
+    /// Publications that were given up, by channel, and that the client was not told of yet.
+    lost: BTreeMap<u32, u64>,
     /// Whether the host takes bytes for this connection again.
     pub(crate) writable: bool,
 }
 
 impl Queue {
-    pub(crate) fn new(encoding: Encoding) -> Self {
-        Self { encoding, bytes: Vec::new(), at: 0, writable: false }
+    /// What one frame costs beside its bytes: its place in the list, and the allocator's share.
+    const OVERHEAD: usize = 64;
+
+    pub(crate) fn new(dialect: Dialect) -> Self {
+        Self { dialect, frames: VecDeque::new(), bytes: 0, lost: BTreeMap::new(), writable: false }
     }
 
-    /// Appends frames unless that would leave more than `limit` bytes waiting.
-    pub(crate) fn push(&mut self, frames: &[u8], limit: usize) -> Result<(), Full> {
-        if self.len() + frames.len() > limit {
-            return Err(Full);
+    /// Appends a frame. What has to give way, by the policies of the frames, so that no more than `limit` bytes wait, is
+    /// lost: returns how many publications that are. [`Full`] if nothing may.
+    pub(crate) fn push(&mut self, meta: Meta, frame: &[u8], limit: usize) -> Result<u64, Full> {
+        let mut lost = 0;
+        if meta.policy == SlowConsumer::LatestPerKey && meta.key != 0 {
+            let same = |other: &Meta| (other.channel, other.key) == (meta.channel, meta.key);
+            if let Some(at) = self.frames.iter().rposition(|(other, _)| same(other)) {
+                lost += self.lose(at);
+            }
         }
-        self.bytes.extend_from_slice(frames);
-        Ok(())
+        while self.bytes + cost(frame) > limit {
+            match self.frames.iter().position(|(other, _)| other.may_be_lost()) {
+                Some(at) => lost += self.lose(at),
+                None if meta.may_be_lost() => {
+                    self.note_loss(meta);
+                    return Ok(lost + 1);
+                }
+                None => return Err(Full),
+            }
+        }
+        self.bytes += cost(frame);
+        self.frames.push_back((meta, frame.into()));
+        Ok(lost)
     }
 
-    /// Bytes that wait.
-    pub(crate) fn len(&self) -> usize {
-        self.bytes.len() - self.at
+    /// Bytes that wait, with what the list itself takes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.frames.is_empty() && self.lost.is_empty()
     }
 
     /// Forgets what waits and returns how many frames that were.
     pub(crate) fn clear(&mut self) -> u64 {
-        let lost = count(self.encoding, &self.bytes[self.at..]);
-        (self.bytes, self.at) = (Vec::new(), 0);
+        let lost = self.frames.len() as u64;
+        (self.frames, self.bytes) = (VecDeque::new(), 0);
+        self.lost.clear();
         lost
     }
 
-    /// Moves whole frames, at least one and then up to [`WRITE_BYTES`], to the end of `out`; returns how many.
-    pub(crate) fn take(&mut self, out: &mut Vec<u8>) -> u64 {
-        let waiting = &self.bytes[self.at..];
-        let (mut end, mut frames) = (0, 0);
-        while let Some(len) = self.encoding.frame_len(&waiting[end..]) {
-            if frames > 0 && end + len > WRITE_BYTES {
+    /// The connection has left a channel: what waits of it still comes, but nothing is told of what does not.
+    pub(crate) fn leave(&mut self, channel: u32) {
+        self.lost.remove(&channel);
+        for (meta, _) in self.frames.iter_mut().filter(|(meta, _)| meta.channel == channel) {
+            meta.channel = NO_CHANNEL;
+        }
+    }
+
+    /// Moves whole frames to the end of `out`: what was lost since the last call, then at least one frame and up to
+    /// [`WRITE_BYTES`]. Returns how many. `name` is a channel's.
+    pub(crate) fn take<'n>(&mut self, out: &mut Vec<u8>, name: impl Fn(u32) -> &'n str) -> u64 {
+        let (begin, mut frames) = (out.len(), 0);
+        for (channel, count) in core::mem::take(&mut self.lost) {
+            // A client of the first release does not know the frame.
+            if self.dialect != Dialect::Legacy {
+                let gap = Gap {
+                    channel: name(channel),
+                    reason: "slow_consumer",
+                    count: Some(count),
+                    ..Gap::default()
+                };
+                self.dialect.encoding().encode(&Frame::Gap(gap), out);
+                frames += 1;
+            }
+        }
+        while let Some((_, frame)) = self.frames.front() {
+            if frames > 0 && out.len() - begin + frame.len() > WRITE_BYTES {
                 break;
             }
-            (end, frames) = (end + len, frames + 1);
-        }
-        out.extend_from_slice(&waiting[..end]);
-        self.at += end;
-        // Moving the rest down only when it is the smaller half keeps this linear in what passes through.
-        if self.at * 2 >= self.bytes.len() {
-            self.bytes.drain(..self.at);
-            self.at = 0;
+            out.extend_from_slice(frame);
+            self.bytes -= cost(frame);
+            self.frames.pop_front();
+            frames += 1;
         }
         frames
     }
+
+    fn lose(&mut self, at: usize) -> u64 {
+        let (meta, frame) = self.frames.remove(at).expect("the caller has found it there");
+        self.bytes -= cost(&frame);
+        self.note_loss(meta);
+        1
+    }
+
+    fn note_loss(&mut self, meta: Meta) {
+        if meta.channel != NO_CHANNEL {
+            *self.lost.entry(meta.channel).or_default() += 1;
+        }
+    }
 }
 
-/// The queue has no room for these frames.
+fn cost(frame: &[u8]) -> usize {
+    frame.len() + Queue::OVERHEAD
+}
+
+/// The queue has no room for this frame.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Full;
-
-/// How many frames of our own making stand in `bytes`.
-pub(crate) fn count(encoding: Encoding, mut bytes: &[u8]) -> u64 {
-    let mut frames = 0;
-    while let Some(len) = encoding.frame_len(bytes) {
-        (bytes, frames) = (&bytes[len..], frames + 1);
-    }
-    frames
-}
 
 #[cfg(test)]
 mod tests {
@@ -86,56 +165,131 @@ mod tests {
     use wasm_bindgen_test::wasm_bindgen_test as test;
 
     use super::*;
-    use alloc::vec;
+    use crate::wire::{self, Split};
+    use alloc::string::String;
+    use alloc::{format, vec};
 
-    fn frame(len: usize) -> Vec<u8> {
-        let mut frame = (len as u32).to_be_bytes().to_vec();
-        frame.resize(4 + len, 7);
-        frame
+    const ROOM_FOR_TWO: usize = 2 * (Queue::OVERHEAD + 10);
+
+    fn queue() -> Queue {
+        Queue::new(Dialect::V1)
+    }
+
+    /// What comes out, a word for each frame; the frames that are put in here are one byte long.
+    fn take(queue: &mut Queue) -> Vec<String> {
+        let mut out = vec![];
+        let frames = queue.take(&mut out, |_| "news");
+        let mut words = vec![];
+        let mut bytes = &out[..];
+        while let Split::Frame { map, rest } = wire::split(bytes, bytes.len()) {
+            words.push(match wire::decode(map) {
+                Ok(Frame::Gap(gap)) => format!("gap of {}", gap.count.unwrap()),
+                _ => format!("{}", char::from(map[0])),
+            });
+            bytes = rest;
+        }
+        assert_eq!(words.len() as u64, frames);
+        words
+    }
+
+    fn push(queue: &mut Queue, meta: Meta, name: u8, limit: usize) -> Result<u64, Full> {
+        queue.push(meta, &[0, 0, 0, 1, name], limit)
+    }
+
+    fn of(policy: SlowConsumer) -> Meta {
+        Meta::publication(1, 0, policy)
     }
 
     #[test]
     fn frames_come_out_whole_and_in_order() {
-        let mut queue = Queue::new(Encoding::MessagePack);
-        for len in [1, 2, 3] {
-            queue.push(&frame(len), 100).unwrap();
+        let mut q = queue();
+        for name in *b"abc" {
+            assert_eq!(push(&mut q, Meta::CONTROL, name, 1000), Ok(0));
         }
-        let mut out = vec![];
-        assert_eq!(queue.take(&mut out), 3);
-        assert_eq!(out, [frame(1), frame(2), frame(3)].concat());
-        assert!(queue.is_empty());
-    }
-
-    #[test]
-    fn lines_are_told_apart_as_well() {
-        let mut queue = Queue::new(Encoding::Json);
-        queue.push(b"{\"a\":1}\n{}\n", 100).unwrap();
-        let mut out = vec![];
-        assert_eq!(queue.take(&mut out), 2);
-        assert_eq!(out, b"{\"a\":1}\n{}\n");
-        queue.push(b"{}\n", 100).unwrap();
-        assert_eq!(queue.clear(), 1);
+        assert_eq!(take(&mut q), ["a", "b", "c"]);
+        assert_eq!((q.is_empty(), q.bytes()), (true, 0));
     }
 
     #[test]
     fn a_take_ends_at_the_last_frame_that_fits() {
-        let mut queue = Queue::new(Encoding::MessagePack);
+        let mut q = queue();
+        let half = vec![7; WRITE_BYTES / 2 + 1];
         for _ in 0..3 {
-            queue.push(&frame(WRITE_BYTES / 2), 1 << 20).unwrap();
+            q.push(Meta::CONTROL, &half, 1 << 20).unwrap();
         }
         let mut out = vec![];
-        assert_eq!([0; 3].map(|_| queue.take(&mut out)), [1, 1, 1]);
-        queue.push(&frame(2 * WRITE_BYTES), 1 << 20).unwrap();
-        assert_eq!(queue.take(&mut out), 1, "one frame goes out however large it is");
+        assert_eq!([0; 3].map(|_| q.take(&mut out, |_| "")), [1, 1, 1]);
+        q.push(Meta::CONTROL, &vec![7; 2 * WRITE_BYTES], 1 << 20).unwrap();
+        assert_eq!(q.take(&mut out, |_| ""), 1, "one frame goes out however large it is");
     }
 
     #[test]
-    fn the_bound_is_on_what_waits_not_on_what_passed() {
-        let mut queue = Queue::new(Encoding::MessagePack);
-        queue.push(&frame(6), 10).unwrap();
-        assert_eq!(queue.push(&frame(0), 10), Err(Full));
-        queue.take(&mut vec![]);
-        queue.push(&frame(6), 10).unwrap();
-        assert_eq!((queue.clear(), queue.len()), (1, 0));
+    fn without_a_frame_that_may_be_lost_the_bound_is_the_end() {
+        let mut q = queue();
+        for name in *b"ab" {
+            push(&mut q, of(SlowConsumer::Disconnect), name, ROOM_FOR_TWO).unwrap();
+        }
+        assert_eq!(push(&mut q, of(SlowConsumer::Disconnect), b'c', ROOM_FOR_TWO), Err(Full));
+        assert_eq!(push(&mut q, Meta::CONTROL, b'd', ROOM_FOR_TWO), Err(Full));
+        assert_eq!(take(&mut q), ["a", "b"]);
+        push(&mut q, Meta::CONTROL, b'e', ROOM_FOR_TWO).unwrap();
+        assert_eq!((q.clear(), q.bytes()), (1, 0));
+    }
+
+    #[test]
+    fn the_oldest_give_way_and_their_number_is_told_first() {
+        let mut q = queue();
+        let lost: Vec<_> = b"abcd"
+            .iter()
+            .map(|name| push(&mut q, of(SlowConsumer::DropOldest), *name, ROOM_FOR_TWO))
+            .collect();
+        assert_eq!(lost, [Ok(0), Ok(0), Ok(1), Ok(1)]);
+        assert_eq!(take(&mut q), ["gap of 2", "c", "d"]);
+        push(&mut q, of(SlowConsumer::DropOldest), b'e', ROOM_FOR_TWO).unwrap();
+        assert_eq!(take(&mut q), ["e"], "told once");
+    }
+
+    #[test]
+    fn answers_push_publications_out_but_never_the_other_way_round() {
+        let mut q = queue();
+        push(&mut q, of(SlowConsumer::DropOldest), b'a', ROOM_FOR_TWO).unwrap();
+        for name in *b"xy" {
+            push(&mut q, Meta::CONTROL, name, ROOM_FOR_TWO).unwrap();
+        }
+        assert_eq!(push(&mut q, of(SlowConsumer::DropOldest), b'b', ROOM_FOR_TWO), Ok(1));
+        assert_eq!(take(&mut q), ["gap of 2", "x", "y"]);
+    }
+
+    #[test]
+    fn of_one_key_only_the_newest_waits() {
+        let mut q = queue();
+        let keyed = |key| Meta::publication(1, key, SlowConsumer::LatestPerKey);
+        for (key, name) in [(7, b'a'), (8, b'b'), (7, b'c'), (7, b'd')] {
+            push(&mut q, keyed(key), name, 1000).unwrap();
+        }
+        push(&mut q, Meta::publication(2, 7, SlowConsumer::LatestPerKey), b'e', 1000).unwrap();
+        push(&mut q, keyed(0), b'f', 1000).unwrap();
+        push(&mut q, keyed(0), b'g', 1000).unwrap();
+        assert_eq!(take(&mut q), ["gap of 2", "b", "d", "e", "f", "g"]);
+    }
+
+    #[test]
+    fn nothing_is_told_of_a_channel_that_was_left() {
+        let mut q = queue();
+        for name in *b"abc" {
+            push(&mut q, of(SlowConsumer::DropOldest), name, ROOM_FOR_TWO).unwrap();
+        }
+        q.leave(1);
+        push(&mut q, Meta::CONTROL, b'd', ROOM_FOR_TWO).unwrap();
+        assert_eq!(take(&mut q), ["c", "d"]);
+    }
+
+    #[test]
+    fn a_client_of_the_first_release_is_spared_the_gap() {
+        let mut q = Queue::new(Dialect::Legacy);
+        for name in *b"abc" {
+            push(&mut q, of(SlowConsumer::DropOldest), name, ROOM_FOR_TWO).unwrap();
+        }
+        assert_eq!(take(&mut q), ["b", "c"]);
     }
 }

@@ -9,7 +9,7 @@ use pulse_core::{Answer, Config, Rule, Rules};
 use support::{World, publish_with_id, subscribe};
 
 fn world() -> World {
-    let rules = Rules { subscribe: Rule::Ask, publish: Rule::Anyone, presence: Rule::Anyone };
+    let rules = Rules { subscribe: Rule::Ask, ..Rules::default() };
     World::new(Config { rules, ..Config::default() })
 }
 

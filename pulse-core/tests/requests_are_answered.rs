@@ -193,7 +193,8 @@ fn limits_are_told_and_kept() {
 
 #[test]
 fn rules_hold_for_their_namespace() {
-    let closed = Rules { subscribe: Rule::Nobody, publish: Rule::Nobody, presence: Rule::Nobody };
+    let closed =
+        Rules { subscribe: Rule::Nobody, publish: Rule::Nobody, presence: Rule::Nobody, ..Rules::default() };
     let namespaces = vec![Namespace { name: "secret".into(), rules: closed }];
     let mut w = World::new(Config { namespaces, ..Config::default() });
     let a = w.client();

@@ -5,8 +5,9 @@ mod support;
 #[cfg(all(target_family = "wasm", target_os = "unknown"))]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
-use pulse_core::{Config, Limits};
-use support::{World, publish, subscribe};
+use pulse_core::wire::{Frame, Publish};
+use pulse_core::{Config, Limits, Rules, SlowConsumer};
+use support::{World, publish, publish_with_id, subscribe, unsubscribe};
 
 fn world(queue_bytes: u32) -> World {
     World::new(Config { limits: Limits { queue_bytes, ..Limits::default() }, ..Config::default() })
@@ -90,4 +91,116 @@ fn drain_sends_everybody_away() {
     assert_eq!(w.router.stats().subscriptions, 0);
     w.send(a, &subscribe(1, "late"));
     assert_eq!(w.sees(a), Vec::<String>::new());
+}
+
+fn world_with(slow_consumer: SlowConsumer) -> World {
+    let rules = Rules { slow_consumer, ..Rules::default() };
+    let limits = Limits { queue_bytes: 10_000, ..Limits::default() };
+    World::new(Config { rules, limits, ..Config::default() })
+}
+
+fn keyed<'a>(key: &'a str, payload: &'a str) -> Frame<'a> {
+    let Frame::Publish(publish) = publish("news", payload) else { unreachable!("it is a publication") };
+    Frame::Publish(Publish { key: Some(key), ..publish })
+}
+
+/// 100 MB go past a reader that has stopped for good.
+fn bound_under_traffic(slow_consumer: SlowConsumer) -> usize {
+    let mut w = world_with(slow_consumer);
+    let (slow, healthy, publisher) = (w.client(), w.client(), w.client());
+    w.subscribe(slow, "news");
+    w.subscribe(healthy, "news");
+    w.router.set_writable(slow, false);
+    let payload = "x".repeat(1_000);
+    let mut most = 0;
+    for n in 0..100_000_u32 {
+        w.send(publisher, &keyed(["a", "b", "c"][n as usize % 3], &payload));
+        most = most.max(w.router.queued_bytes(slow));
+        assert_eq!(w.sees(healthy).len(), 1, "a healthy reader does not notice");
+    }
+    assert!(w.router.stats().dropped > 99_000 || slow_consumer == SlowConsumer::Disconnect);
+    most
+}
+
+#[test]
+fn a_stopped_reader_costs_its_bound_under_disconnect() {
+    assert!((1..=10_000).contains(&bound_under_traffic(SlowConsumer::Disconnect)));
+}
+
+#[test]
+fn a_stopped_reader_costs_its_bound_under_drop_oldest() {
+    assert!((8_000..=10_000).contains(&bound_under_traffic(SlowConsumer::DropOldest)));
+}
+
+#[test]
+fn a_stopped_reader_costs_one_message_a_key_under_latest_per_key() {
+    assert!((3_000..4_000).contains(&bound_under_traffic(SlowConsumer::LatestPerKey)));
+}
+
+#[test]
+fn under_drop_oldest_a_reader_gets_the_newest_and_is_told_of_the_gap() {
+    let mut w = world_with(SlowConsumer::DropOldest);
+    let (slow, publisher) = (w.client(), w.client());
+    w.subscribe(slow, "news");
+    w.router.set_writable(slow, false);
+    for n in 0..1_000 {
+        w.send(publisher, &publish("news", &format!("{n:03}")));
+        w.drain();
+    }
+    w.router.set_writable(slow, true);
+    let seen = w.sees(slow);
+    let kept = seen.len() - 1;
+    assert_eq!(seen[0], format!("gap news {}", 1_000 - kept));
+    assert_eq!(seen[1], format!("news {}", 1_000 - kept), "what is left follows without a hole");
+    assert_eq!(seen[kept], "news 999");
+    w.send(publisher, &publish("news", "next"));
+    assert_eq!(w.sees(slow), ["news next"], "and then goes on as before");
+}
+
+#[test]
+fn under_latest_per_key_a_reader_gets_the_newest_of_each() {
+    let mut w = world_with(SlowConsumer::LatestPerKey);
+    let (slow, publisher) = (w.client(), w.client());
+    w.subscribe(slow, "news");
+    w.send(publisher, &keyed("a", "a0"));
+    w.router.set_writable(slow, false);
+    for (key, payload) in [("a", "a1"), ("b", "b1"), ("a", "a2"), ("b", "b2"), ("b", "b3")] {
+        w.send(publisher, &keyed(key, payload));
+    }
+    w.router.set_writable(slow, true);
+    assert_eq!(w.sees(slow), ["gap news 4", "news a2", "news b3"], "a0 waited as well when it blocked");
+}
+
+#[test]
+fn answers_are_kept_where_publications_give_way() {
+    let mut w = world_with(SlowConsumer::DropOldest);
+    let slow = w.client();
+    w.subscribe(slow, "news");
+    w.router.set_writable(slow, false);
+    let payload = "x".repeat(1_000);
+    for id in 1..=50 {
+        w.send(slow, &publish_with_id(id, "news", &payload));
+        w.drain();
+    }
+    w.router.set_writable(slow, true);
+    let acks: Vec<String> = w.sees(slow).into_iter().filter(|line| line.starts_with("ack")).collect();
+    let expected: Vec<String> = (1..=50).map(|id| format!("ack {id}")).collect();
+    assert_eq!(acks, expected);
+}
+
+#[test]
+fn who_left_while_blocked_is_not_told_of_gaps_any_more() {
+    let mut w = world_with(SlowConsumer::DropOldest);
+    let (slow, publisher) = (w.client(), w.client());
+    w.subscribe(slow, "news");
+    w.router.set_writable(slow, false);
+    for _ in 0..100 {
+        w.send(publisher, &publish("news", &"x".repeat(2_000)));
+    }
+    w.send(slow, &unsubscribe(2, "news"));
+    w.send(publisher, &publish("news", "later"));
+    w.router.set_writable(slow, true);
+    let seen = w.sees(slow);
+    assert!(seen.iter().all(|line| line.starts_with("news x") || line == "ack 2"), "{seen:?}");
+    assert_eq!(seen.last().map(String::as_str), Some("ack 2"));
 }

@@ -497,7 +497,7 @@ fn the_effective_settings_name_every_value_and_its_origin() {
     let loaded = accepted(file, &[("PULSE_LOGGING_FORMAT", "json")], &[]);
     assert_eq!(loaded.config.logging.format, LogFormat::Json);
     let effective = loaded.effective();
-    assert_eq!(effective.len(), SETTINGS.len() + 3);
+    assert_eq!(effective.len(), SETTINGS.len() + 4);
     let lines: Vec<String> = effective
         .iter()
         .map(|line| format!("{}.{} = {} ({})", line.section, line.key, line.value, line.origin))

@@ -10,7 +10,7 @@ use alloc::vec::Vec;
 use hashbrown::HashMap;
 
 use crate::limits::{TURN_BYTES, TURN_LISTS};
-use crate::queue::{self, Queue};
+use crate::queue::{Full, Meta, Queue};
 use crate::{Batch, ConnId, Dialect, Link};
 
 const NONE: u32 = u32::MAX;
@@ -73,6 +73,8 @@ pub(crate) struct Fanout {
     palette: Vec<u8>,
     /// Where each message begins in the palette, and where the last one ends.
     bounds: Vec<usize>,
+    /// By message: what a queue has to know of it.
+    metas: Vec<Meta>,
     lists: Vec<List>,
     /// One bit for each root that was continued in this turn.
     used_roots: u64,
@@ -125,6 +127,7 @@ impl Fanout {
         Self {
             palette: [0; Batch::HEADROOM].into(),
             bounds: [Batch::HEADROOM].into(),
+            metas: Vec::new(),
             lists: (0..ROOTS as u32).map(|root| List { root, ..List::EMPTY }).collect(),
             used_roots: 0,
             peers: Vec::new(),
@@ -169,9 +172,10 @@ impl Fanout {
     }
 
     /// Encodes a message into the palette, for [`push`](Self::push).
-    pub(crate) fn message(&mut self, encode: impl FnOnce(&mut Vec<u8>)) -> Message {
+    pub(crate) fn message(&mut self, meta: Meta, encode: impl FnOnce(&mut Vec<u8>)) -> Message {
         self.restore();
         encode(&mut self.palette);
+        self.metas.push(meta);
         self.bounds.push(self.palette.len());
         Message(self.bounds.len() as u32 - 2)
     }
@@ -235,9 +239,12 @@ impl Fanout {
     fn enqueue(&mut self, slot: u32, message: Message) {
         let queue = self.queues.get_mut(&slot).expect("a queued connection has a queue");
         let bytes = bytes(&self.palette, &self.bounds, message.0);
-        if queue.push(bytes, self.queue_bytes).is_err() {
-            self.counters.dropped += 1;
-            self.overflowed.push(slot);
+        match queue.push(self.metas[message.0 as usize], bytes, self.queue_bytes) {
+            Ok(lost) => self.counters.dropped += lost,
+            Err(Full) => {
+                self.counters.dropped += 1;
+                self.overflowed.push(slot);
+            }
         }
     }
 
@@ -273,15 +280,24 @@ impl Fanout {
         }
         self.restore();
         self.peers[slot as usize].pending = QUEUED;
-        self.assemble(list);
-        let bytes = &self.out[Batch::HEADROOM..];
-        let encoding = link.dialect.encoding();
-        let mut queue = Queue::new(encoding);
-        if queue.push(bytes, self.queue_bytes).is_err() {
-            self.counters.dropped += queue::count(encoding, bytes);
-            self.overflowed.push(slot);
+        self.queues.insert(slot, Queue::new(link.dialect));
+        let mut messages: Vec<u32> = newest_first(&self.lists, list).collect();
+        while let Some(message) = messages.pop() {
+            self.enqueue(slot, Message(message));
         }
-        self.queues.insert(slot, queue);
+    }
+
+    /// The connection has left a channel: from now on nothing is told of what it did not get there.
+    pub(crate) fn leave(&mut self, slot: u32, channel: u32) {
+        if self.peers[slot as usize].pending == QUEUED {
+            let queue = self.queues.get_mut(&slot).expect("a queued connection has a queue");
+            queue.leave(channel);
+        }
+    }
+
+    /// Bytes that wait for a connection in its queue.
+    pub(crate) fn queued_bytes(&self, slot: u32) -> usize {
+        self.queues.get(&slot).map_or(0, Queue::bytes)
     }
 
     /// The connection takes bytes again: first what waits in its queue, then what comes.
@@ -296,8 +312,12 @@ impl Fanout {
         }
     }
 
-    /// The next batch; `None` when nothing is left to hand out. `link` tells a slot's link.
-    pub(crate) fn poll(&mut self, link: impl Fn(u32) -> Link) -> Option<Batch<'_>> {
+    /// The next batch; `None` when nothing is left to hand out. `link` tells a slot's link, `name` a channel's name.
+    pub(crate) fn poll<'n>(
+        &mut self,
+        link: impl Fn(u32) -> Link,
+        name: impl Fn(u32) -> &'n str,
+    ) -> Option<Batch<'_>> {
         self.restore();
         while let Some(&slot) = self.ready.last() {
             let waiting = self.queues.get_mut(&slot).filter(|queue| queue.writable && !queue.is_empty());
@@ -308,7 +328,7 @@ impl Fanout {
             let id = self.peers[slot as usize].id(slot);
             self.out.clear();
             self.out.resize(Batch::HEADROOM, 0);
-            self.counters.frames += queue.take(&mut self.out);
+            self.counters.frames += queue.take(&mut self.out, &name);
             self.counters.bytes += (self.out.len() - Batch::HEADROOM) as u64;
             if queue.is_empty() {
                 self.queues.remove(&slot);
@@ -431,6 +451,7 @@ impl Fanout {
             return;
         }
         self.palette.truncate(Batch::HEADROOM);
+        self.metas.clear();
         self.bounds.truncate(1);
         self.dirty.clear();
         self.taken = 0;
@@ -519,7 +540,7 @@ mod tests {
     }
 
     fn message(fanout: &mut Fanout, text: &str) -> Message {
-        fanout.message(|out| {
+        fanout.message(Meta::CONTROL, |out| {
             out.extend_from_slice(&(text.len() as u32).to_be_bytes());
             out.extend_from_slice(text.as_bytes());
         })
@@ -536,7 +557,7 @@ mod tests {
     }
 
     fn poll(fanout: &mut Fanout) -> Option<String> {
-        let mut batch = fanout.poll(|_| LINK)?;
+        let mut batch = fanout.poll(|_| LINK, |_| "")?;
         let to: Vec<String> = batch.to().iter().map(|id| id.slot().to_string()).collect();
         // A host writes into the headroom; that must never be seen in a later batch.
         let written = format!("{}<-{}", to.join(","), text(batch.payload()));
@@ -595,7 +616,7 @@ mod tests {
         let a = message(&mut f, "a");
         (0..600).for_each(|slot| f.push(slot, a));
         let mut sizes = vec![];
-        while let Some(batch) = f.poll(|_| LINK) {
+        while let Some(batch) = f.poll(|_| LINK, |_| "") {
             sizes.push(batch.to().len());
         }
         assert_eq!(sizes, [256, 256, 88]);
@@ -672,8 +693,8 @@ mod tests {
         let a = message(&mut f, "a");
         (0..2).for_each(|slot| f.push(slot, a));
         let link = |slot| if slot == 1 { legacy } else { LINK };
-        assert_eq!(f.poll(link).unwrap().to(), [ConnId::new(0, 1)]);
-        assert_eq!(f.poll(link).unwrap().to(), [ConnId::new(1, 1)]);
-        assert!(f.poll(link).is_none());
+        assert_eq!(f.poll(link, |_| "").unwrap().to(), [ConnId::new(0, 1)]);
+        assert_eq!(f.poll(link, |_| "").unwrap().to(), [ConnId::new(1, 1)]);
+        assert!(f.poll(link, |_| "").is_none());
     }
 }

@@ -16,6 +16,7 @@ use hashbrown::HashMap;
 use crate::channel::Channels;
 use crate::grant::Rulebook;
 use crate::link::Encoding;
+use crate::queue::Meta;
 use crate::random::{Random, Seed, mix};
 use crate::wire::{CloseCode, Disconnect, Frame};
 use crate::{
@@ -241,8 +242,8 @@ impl Router {
     /// The next bytes for some connections; `None` when the turn is drained. May have news after every input.
     #[must_use]
     pub fn poll_write(&mut self) -> Option<Batch<'_>> {
-        let conns = &self.conns;
-        self.fanout.poll(|slot| conns[slot as usize].link)
+        let Self { conns, channels, .. } = self;
+        self.fanout.poll(|slot| conns[slot as usize].link, |channel| &channels.get(channel).name)
     }
 
     /// The next thing that only the host can do. May have news after every input; ask when
@@ -286,6 +287,12 @@ impl Router {
     #[must_use]
     pub fn top(&self, channel: &str) -> Option<u64> {
         self.channels.find(channel).map(|at| self.channels.get(at).offset)
+    }
+
+    /// Bytes that wait for a connection which takes nothing, with what the list itself takes; 0 for any other.
+    #[must_use]
+    pub fn queued_bytes(&self, conn: ConnId) -> usize {
+        self.live(conn).map_or(0, |slot| self.fanout.queued_bytes(slot))
     }
 
     /// The name that a connection's client was told.
@@ -366,7 +373,12 @@ impl Router {
             self.effects.push_back(Effect::Ping { conn: self.id(slot) });
             return;
         }
-        let message = ping.message(dialect.encoding(), &Frame::Ping { timestamp: None }, &mut self.fanout);
+        let message = ping.message(
+            dialect.encoding(),
+            Meta::CONTROL,
+            &Frame::Ping { timestamp: None },
+            &mut self.fanout,
+        );
         self.fanout.push(slot, message);
     }
 }
@@ -377,7 +389,8 @@ struct Shared([Option<Message>; Encoding::COUNT]);
 
 impl Shared {
     /// The message in one encoding. The frame has to be the same in every call.
-    fn message(&mut self, encoding: Encoding, frame: &Frame<'_>, fanout: &mut Fanout) -> Message {
-        *self.0[encoding as usize].get_or_insert_with(|| fanout.message(|out| encoding.encode(frame, out)))
+    fn message(&mut self, encoding: Encoding, meta: Meta, frame: &Frame<'_>, fanout: &mut Fanout) -> Message {
+        let encode = |out: &mut Vec<u8>| encoding.encode(frame, out);
+        *self.0[encoding as usize].get_or_insert_with(|| fanout.message(meta, encode))
     }
 }

@@ -6,7 +6,8 @@ use alloc::vec::Vec;
 use core::num::NonZeroU64;
 
 use crate::channel::Subscriber;
-use crate::grant::{Rule, is_channel_name};
+use crate::grant::{Rule, SlowConsumer, is_channel_name};
+use crate::queue::Meta;
 use crate::wire::{
     self, Ack, CloseCode, Connect, Connected, DecodeError, ERRORS, ErrorCode, ErrorFrame, Frame, Publish,
     Split, Subscribe, Unsubscribe,
@@ -245,7 +246,8 @@ impl Router {
             );
             return Flow::On;
         }
-        match self.judge(self.rulebook.rules(request.channel).publish, answer) {
+        let rules = self.rulebook.rules(request.channel);
+        match self.judge(rules.publish, answer) {
             Some(Answer::Allow) => {}
             Some(Answer::Deny) => {
                 self.refuse(slot, id, ErrorCode::FORBIDDEN, "publishing is not allowed in this namespace");
@@ -268,15 +270,20 @@ impl Router {
                 tags: request.tags,
                 ..Publish::default()
             };
+            let key = match request.key {
+                Some(key) if rules.slow_consumer == SlowConsumer::LatestPerKey => self.channels.key(key),
+                _ => 0,
+            };
+            let meta = Meta::publication(channel, key, rules.slow_consumer);
             let subscribers = &self.channels.get(channel).subscribers;
             if self.num_json == 0 {
-                let message = self.fanout.message(|out| publication.encode(out));
+                let message = self.fanout.message(meta, |out| publication.encode(out));
                 self.fanout.push_all(subscribers.iter().map(|subscriber| subscriber.slot), message);
             } else {
                 let (frame, mut shared) = (Frame::Publish(publication), Shared::default());
                 for subscriber in subscribers {
                     let encoding = self.conns[subscriber.slot as usize].link.dialect.encoding();
-                    let message = shared.message(encoding, &frame, &mut self.fanout);
+                    let message = shared.message(encoding, meta, &frame, &mut self.fanout);
                     self.fanout.push(subscriber.slot, message);
                 }
             }
@@ -356,6 +363,7 @@ impl Router {
     fn leave(&mut self, slot: Slot, at: usize) {
         let subscriptions = &mut self.conns[slot as usize].subscriptions;
         let left = subscriptions.swap_remove(at);
+        self.fanout.leave(slot, left.channel);
         if let Some(moved) = subscriptions.get(at) {
             self.channels.moved(moved.channel, moved.place, at as u32);
         }
@@ -377,7 +385,7 @@ impl Router {
     /// Queues one frame for one connection.
     pub(super) fn tell(&mut self, slot: Slot, frame: &Frame<'_>) {
         let encoding = self.conns[slot as usize].link.dialect.encoding();
-        let message = self.fanout.message(|out| encoding.encode(frame, out));
+        let message = self.fanout.message(Meta::CONTROL, |out| encoding.encode(frame, out));
         self.fanout.push(slot, message);
     }
 

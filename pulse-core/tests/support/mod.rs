@@ -163,6 +163,7 @@ fn line(frame: &Frame<'_>) -> String {
         }
         Frame::Error(e) => format!("error {} {}", e.id, e.code),
         Frame::Disconnect(d) => format!("disconnect {}", d.code),
+        Frame::Gap(gap) => format!("gap {} {}", gap.channel, gap.count.unwrap_or(0)),
         Frame::Ping { .. } => "ping".into(),
         Frame::Pong { timestamp } => format!("pong {}", timestamp.unwrap_or(0)),
         other => panic!("unexpected {other:?}"),

@@ -4,7 +4,7 @@ use std::hash::{BuildHasher as _, RandomState};
 
 use pulse_core::{Namespace, Router, Rule, Seed};
 
-use super::{Config, Rules, Who};
+use super::{Config, Rules, SlowConsumer, Who};
 use crate::handshake::{OriginError, Origins};
 use crate::server::Options;
 
@@ -80,5 +80,10 @@ fn rules(rules: &Rules) -> pulse_core::Rules {
         subscribe: rule(rules.subscribe),
         publish: rule(rules.publish),
         presence: rule(rules.presence),
+        slow_consumer: match rules.slow_consumer {
+            SlowConsumer::Disconnect => pulse_core::SlowConsumer::Disconnect,
+            SlowConsumer::DropOldest => pulse_core::SlowConsumer::DropOldest,
+            SlowConsumer::LatestPerKey => pulse_core::SlowConsumer::LatestPerKey,
+        },
     }
 }

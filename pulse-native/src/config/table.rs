@@ -83,7 +83,7 @@ settings! {
         max_subscriptions_per_connection: u32 = 100, count(1, 1_000_000);
         /// Size of a publication's payload.
         max_message_size: u32 = 65_536, bytes(1, 67_108_864);
-        /// Unsent data that one connection may have queued; a client slower than that is disconnected.
+        /// Unsent data that one connection may have queued; beyond it, slow_consumer decides what gives way.
         queue_bytes: u32 = 1_048_576, bytes(1_024, 1_073_741_824);
     }
 
@@ -121,6 +121,8 @@ settings! {
         publish: Who = Who::Anyone, Kind::Choice(Who::WORDS);
         /// Who may see who is there.
         presence: Who = Who::Anyone, Kind::Choice(Who::WORDS);
+        /// What gives way when a subscriber takes publications too slowly and limits.queue_bytes wait for it.
+        slow_consumer: SlowConsumer = SlowConsumer::Disconnect, Kind::Choice(SlowConsumer::WORDS);
     }
 }
 
@@ -170,6 +172,18 @@ words! {
         Anyone = "anyone",
         /// No client.
         Nobody = "nobody",
+    }
+}
+
+words! {
+    /// What gives way to new publications.
+    SlowConsumer {
+        /// The connection.
+        Disconnect = "disconnect",
+        /// The oldest publications.
+        DropOldest = "drop_oldest",
+        /// The older publications with the same key.
+        LatestPerKey = "latest_per_key",
     }
 }
 
