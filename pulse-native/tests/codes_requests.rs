@@ -42,7 +42,12 @@ fn a_bad_channel_name_is_refused() {
     let mut client = server.client();
     let long = "x".repeat(257);
     for name in ["", "$internal", "tab\there", "größe", &long] {
-        client.send(&[subscribe(2, name), unsubscribe(3, name), publish(4, name, b"x"), publication(name, b"x")]);
+        client.send(&[
+            subscribe(2, name),
+            unsubscribe(3, name),
+            publish(4, name, b"x"),
+            publication(name, b"x"),
+        ]);
         for id in [2, 3, 4, 0] {
             let message = client.expect_error(id, ErrorCode::INVALID_CHANNEL);
             assert!(message.contains("1 to 256 bytes"), "{message}");
@@ -140,7 +145,12 @@ fn what_a_namespace_does_not_offer_is_not_available() {
     let mut client = server.client();
     client.send(&[
         Frame::History(History { id: 2, channel: Some("c"), ..History::default() }),
-        Frame::Presence(Presence { id: 3, channel: "c", action: PresenceAction::Sync, ..Presence::default() }),
+        Frame::Presence(Presence {
+            id: 3,
+            channel: "c",
+            action: PresenceAction::Sync,
+            ..Presence::default()
+        }),
         Frame::Refresh(Refresh { id: 4, token: "t" }),
     ]);
     for (id, what) in [(2, "history"), (3, "presence"), (4, "refresh")] {

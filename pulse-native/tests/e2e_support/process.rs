@@ -1,6 +1,6 @@
 //! The program `pulse` as a process of its own: what it says line by line, and how it ends.
 
-use std::io::{BufRead as _, BufReader, Read, Write as _};
+use std::io::{BufReader, Read, Write as _};
 use std::net::SocketAddr;
 use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Output, Stdio};
 
@@ -25,8 +25,12 @@ impl Process {
     /// Serves on free ports; listens already.
     pub fn serve(arguments: &[&str]) -> Self {
         let mut command = pulse(&["serve", "--port", "0", "--metrics-port", "0"]);
-        let mut child =
-            command.args(arguments).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("pulse starts");
+        let mut child = command
+            .args(arguments)
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("pulse starts");
         let mut log = BufReader::new(child.stderr.take().expect("standard error is piped"));
         let mut said = String::new();
         let addr = loop {
