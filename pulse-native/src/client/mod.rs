@@ -46,6 +46,8 @@ pub struct Options {
     pub connect_timeout: Duration,
     /// Time until a request is answered.
     pub request_timeout: Duration,
+    /// How much longer the server may be silent than two of the intervals at which it looks after a silent client.
+    pub silence_grace: Duration,
     /// Bytes of the largest message that is taken; a larger one ends the connection. As much may also be kept of
     /// publications that arrive while a request waits for its answer.
     pub max_message_size: usize,
@@ -57,6 +59,7 @@ impl Default for Options {
             name: concat!("pulse-native/", env!("CARGO_PKG_VERSION")).to_owned(),
             connect_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_secs(10),
+            silence_grace: Duration::from_secs(10),
             // The largest payload that a server can be configured for, and room for what comes with it.
             max_message_size: 65 << 20,
         }
@@ -180,7 +183,7 @@ impl Client {
         loop {
             if let Some(welcome) = client.session.welcome() {
                 client.connection_id = welcome.connection_id;
-                client.patience = patience(welcome.heartbeat_ms);
+                client.patience = patience(welcome.heartbeat_ms, options.silence_grace);
                 return Ok(client);
             }
             if let Some(error) = client.session.refusal() {
@@ -257,7 +260,6 @@ impl Client {
 }
 
 /// How long a server may be silent that asks for a sign of life every `heartbeat_ms`; `None` if it never asks.
-fn patience(heartbeat_ms: u64) -> Option<Duration> {
-    const GRACE_MS: u64 = 10_000;
-    (heartbeat_ms > 0).then(|| Duration::from_millis(heartbeat_ms.saturating_mul(2).saturating_add(GRACE_MS)))
+fn patience(heartbeat_ms: u64, grace: Duration) -> Option<Duration> {
+    (heartbeat_ms > 0).then(|| Duration::from_millis(heartbeat_ms).saturating_mul(2).saturating_add(grace))
 }
