@@ -1,6 +1,9 @@
 //! What the core knows of a transport, and the unit in which it hands out writes.
 
+use alloc::vec::Vec;
+
 use crate::ConnId;
+use crate::wire::{Frame, PREFIX, json};
 
 /// How one connection is spoken to. Receivers of one [`Batch`] share it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -17,6 +20,10 @@ pub struct Link {
 pub enum Dialect {
     /// MessagePack frames; a transport message holds one or more; the client sends `connect` first.
     V1,
+    /// The same frames as text: JSON objects, one a line; the client sends `connect` first ([`wire::json`]).
+    ///
+    /// [`wire::json`]: crate::wire::json
+    Json,
     /// A client of the first release: `connected` is sent to it on opening, it gets one frame in each
     /// transport message, is checked for life by the transport's own ping, and gets no frame type that it does not know.
     Legacy,
@@ -27,15 +34,56 @@ impl Dialect {
     #[must_use]
     pub fn framing(self) -> Framing {
         match self {
-            Self::V1 => Framing::Whole,
+            Self::V1 | Self::Json => Framing::Whole,
             Self::Legacy => Framing::PerFrame,
+        }
+    }
+
+    /// The encoding of its frames.
+    pub(crate) fn encoding(self) -> Encoding {
+        match self {
+            Self::V1 | Self::Legacy => Encoding::MessagePack,
+            Self::Json => Encoding::Json,
         }
     }
 
     /// The kind of transport message that carries it.
     #[must_use]
     pub fn kind(self) -> Kind {
-        Kind::Binary
+        match self.encoding() {
+            Encoding::MessagePack => Kind::Binary,
+            Encoding::Json => Kind::Text,
+        }
+    }
+}
+
+/// How frames become bytes. A message is encoded once for each encoding that one of its receivers has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Encoding {
+    MessagePack,
+    Json,
+}
+
+impl Encoding {
+    /// How many there are.
+    pub(crate) const COUNT: usize = 2;
+
+    pub(crate) fn encode(self, frame: &Frame<'_>, out: &mut Vec<u8>) {
+        match self {
+            Self::MessagePack => frame.encode(out),
+            Self::Json => json::encode(frame, out),
+        }
+    }
+
+    /// Length of the first frame in bytes of our own making; `None` at their end.
+    pub(crate) fn frame_len(self, bytes: &[u8]) -> Option<usize> {
+        match self {
+            Self::MessagePack => {
+                let prefix = bytes.first_chunk::<PREFIX>()?;
+                Some(PREFIX + u32::from_be_bytes(*prefix) as usize)
+            }
+            Self::Json => Some(1 + bytes.iter().position(|b| *b == b'\n')?),
+        }
     }
 }
 

@@ -3,10 +3,12 @@
 use alloc::vec::Vec;
 
 use crate::limits::WRITE_BYTES;
+use crate::link::Encoding;
 
 /// Frames that wait for one connection.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Queue {
+    encoding: Encoding,
     bytes: Vec<u8>,
     /// Bytes at the front that were handed out already.
     at: usize,
@@ -15,6 +17,10 @@ pub(crate) struct Queue {
 }
 
 impl Queue {
+    pub(crate) fn new(encoding: Encoding) -> Self {
+        Self { encoding, bytes: Vec::new(), at: 0, writable: false }
+    }
+
     /// Appends frames unless that would leave more than `limit` bytes waiting.
     pub(crate) fn push(&mut self, frames: &[u8], limit: usize) -> Result<(), Full> {
         if self.len() + frames.len() > limit {
@@ -35,7 +41,7 @@ impl Queue {
 
     /// Forgets what waits and returns how many frames that were.
     pub(crate) fn clear(&mut self) -> u64 {
-        let lost = count(&self.bytes[self.at..]);
+        let lost = count(self.encoding, &self.bytes[self.at..]);
         (self.bytes, self.at) = (Vec::new(), 0);
         lost
     }
@@ -44,7 +50,7 @@ impl Queue {
     pub(crate) fn take(&mut self, out: &mut Vec<u8>) -> u64 {
         let waiting = &self.bytes[self.at..];
         let (mut end, mut frames) = (0, 0);
-        while let Some(len) = frame_len(&waiting[end..]) {
+        while let Some(len) = self.encoding.frame_len(&waiting[end..]) {
             if frames > 0 && end + len > WRITE_BYTES {
                 break;
             }
@@ -66,18 +72,12 @@ impl Queue {
 pub(crate) struct Full;
 
 /// How many frames of our own making stand in `bytes`.
-pub(crate) fn count(mut bytes: &[u8]) -> u64 {
+pub(crate) fn count(encoding: Encoding, mut bytes: &[u8]) -> u64 {
     let mut frames = 0;
-    while let Some(len) = frame_len(bytes) {
+    while let Some(len) = encoding.frame_len(bytes) {
         (bytes, frames) = (&bytes[len..], frames + 1);
     }
     frames
-}
-
-/// Length of the first frame with its prefix; `None` at the end of frames of our own making.
-fn frame_len(bytes: &[u8]) -> Option<usize> {
-    let prefix = bytes.first_chunk::<4>()?;
-    Some(4 + u32::from_be_bytes(*prefix) as usize)
 }
 
 #[cfg(test)]
@@ -96,7 +96,7 @@ mod tests {
 
     #[test]
     fn frames_come_out_whole_and_in_order() {
-        let mut queue = Queue::default();
+        let mut queue = Queue::new(Encoding::MessagePack);
         for len in [1, 2, 3] {
             queue.push(&frame(len), 100).unwrap();
         }
@@ -107,8 +107,19 @@ mod tests {
     }
 
     #[test]
+    fn lines_are_told_apart_as_well() {
+        let mut queue = Queue::new(Encoding::Json);
+        queue.push(b"{\"a\":1}\n{}\n", 100).unwrap();
+        let mut out = vec![];
+        assert_eq!(queue.take(&mut out), 2);
+        assert_eq!(out, b"{\"a\":1}\n{}\n");
+        queue.push(b"{}\n", 100).unwrap();
+        assert_eq!(queue.clear(), 1);
+    }
+
+    #[test]
     fn a_take_ends_at_the_last_frame_that_fits() {
-        let mut queue = Queue::default();
+        let mut queue = Queue::new(Encoding::MessagePack);
         for _ in 0..3 {
             queue.push(&frame(WRITE_BYTES / 2), 1 << 20).unwrap();
         }
@@ -120,7 +131,7 @@ mod tests {
 
     #[test]
     fn the_bound_is_on_what_waits_not_on_what_passed() {
-        let mut queue = Queue::default();
+        let mut queue = Queue::new(Encoding::MessagePack);
         queue.push(&frame(6), 10).unwrap();
         assert_eq!(queue.push(&frame(0), 10), Err(Full));
         queue.take(&mut vec![]);

@@ -1,5 +1,5 @@
 //! Runs what README.md shows, in its order and as it stands there: the `sh` blocks as a person would in several
-//! terminals, then the `js` block.
+//! terminals, then the scripts.
 
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
@@ -70,13 +70,39 @@ pub(crate) fn run(project: &Project, tally: &mut Tally) -> Result {
     let [script] = script[..] else {
         return Err(format!("README.md has {} `js` blocks; this check knows one", script.len()));
     };
-    let node = Cmd::new("node").args(["--input-type=module", "--eval", script]).dir(&project.interop());
-    let printed = node.output()?;
-    if printed.trim() != "hello" {
-        return Err(format!("the README's script printed {printed:?} instead of \"hello\""));
-    }
+    expect(project, script, "hello")?;
+    tally.passed += 1;
+
+    let html = blocks(&page, "html");
+    let script = html.first().and_then(|html| html.split_once("<script type=\"module\">\n"));
+    let Some((_, script)) = script else {
+        return Err("README.md has no page with a module script".to_owned());
+    };
+    let script = script.replace("</script>", "");
+    expect(project, &format!("{BROWSER}{script}"), "{\"text\":\"hello\"}")?;
     tally.passed += 1;
     Ok(())
+}
+
+/// What the page's script finds in a browser; and it ends with the first publication that it shows.
+const BROWSER: &str = r#"
+globalThis.WebSocket = (await import("ws")).default;
+const show = console.log;
+console.log = (frame) => {
+  if (frame.type !== "publish") return;
+  show(JSON.stringify(frame.payload));
+  process.exit();
+};
+"#;
+
+/// Runs a script in Node, beside the packages of the interop tests.
+fn expect(project: &Project, script: &str, expected: &str) -> Result {
+    let node = Cmd::new("node").args(["--input-type=module", "--eval", script]).dir(&project.interop());
+    let printed = node.output()?;
+    if printed.trim() == expected {
+        return Ok(());
+    }
+    Err(format!("a script of the README printed {printed:?} instead of {expected:?}"))
 }
 
 fn shell_command(project: &Project, line: &str) -> Cmd {

@@ -15,6 +15,7 @@ use hashbrown::HashMap;
 
 use crate::channel::Channels;
 use crate::grant::Rulebook;
+use crate::link::Encoding;
 use crate::random::{Random, Seed, mix};
 use crate::wire::{CloseCode, Disconnect, Frame};
 use crate::{
@@ -89,6 +90,10 @@ pub struct Router {
     effects: VecDeque<Effect>,
     tickets: HashMap<Ticket, ConnId, foldhash::fast::FixedState>,
     last_ticket: u64,
+    /// The map and the frame that a line of JSON stands for, while it is taken.
+    scratch: (Vec<u8>, Vec<u8>),
+    /// Open connections of an encoding other than MessagePack: while there is none, fan-out need not ask.
+    num_json: u32,
     stats: Stats,
 }
 
@@ -114,6 +119,8 @@ impl Router {
             effects: VecDeque::new(),
             tickets: HashMap::with_hasher(foldhash::fast::FixedState::default()),
             last_ticket: 0,
+            scratch: Default::default(),
+            num_json: 0,
             stats: Stats::default(),
             config,
         }
@@ -127,7 +134,7 @@ impl Router {
         if !self.deadlines.advance(now.mono) {
             return;
         }
-        let (mut from, mut ping) = (0, None);
+        let (mut from, mut ping) = (0, Shared::default());
         while let Some(slot) = self.deadlines.next_due(from) {
             self.attend(slot, &mut ping);
             from = slot + 1;
@@ -145,10 +152,11 @@ impl Router {
         conn.open(link, self.deadlines.tick());
         let id = ConnId::new(slot, conn.generation);
         self.fanout.open(id, link);
+        self.num_json += u32::from(link.dialect.encoding() == Encoding::Json);
         self.stats.opened += 1;
         self.stats.connections += 1;
         match link.dialect {
-            Dialect::V1 => self.deadlines.set(slot, self.config.heartbeat.connect_ms),
+            Dialect::V1 | Dialect::Json => self.deadlines.set(slot, self.config.heartbeat.connect_ms),
             Dialect::Legacy => self.greet(slot),
         }
         id
@@ -166,7 +174,10 @@ impl Router {
         if kind != conn.link.dialect.kind() {
             return self.end(slot, CloseCode::WRONG_KIND, None);
         }
-        self.frames(slot, message);
+        match kind {
+            Kind::Binary => self.frames(slot, message),
+            Kind::Text => self.lines(slot, message),
+        }
         self.close_overflowed();
     }
 
@@ -183,7 +194,7 @@ impl Router {
         if writable {
             self.fanout.unblock(slot, self.conns[slot as usize].link);
         } else {
-            self.fanout.block(slot);
+            self.fanout.block(slot, self.conns[slot as usize].link);
             self.close_overflowed();
         }
     }
@@ -195,7 +206,9 @@ impl Router {
         self.forget_waiting(slot);
         self.fanout.close(slot);
         self.deadlines.clear(slot);
-        self.conns[slot as usize].state = State::Free;
+        let conn = &mut self.conns[slot as usize];
+        conn.state = State::Free;
+        self.num_json -= u32::from(conn.link.dialect.encoding() == Encoding::Json);
         self.free.push(slot);
         self.stats.connections -= 1;
     }
@@ -333,7 +346,7 @@ impl Router {
     }
 
     /// Looks after a connection whose deadline has come.
-    fn attend(&mut self, slot: Slot, ping: &mut Option<Message>) {
+    fn attend(&mut self, slot: Slot, ping: &mut Shared) {
         match self.conns[slot as usize].state {
             State::Free => {}
             State::Greeting => self.end(slot, CloseCode::CONNECT_EXPECTED, None),
@@ -347,13 +360,24 @@ impl Router {
     }
 
     /// All connections that are asked in one turn share one message.
-    fn ask_for_life(&mut self, slot: Slot, ping: &mut Option<Message>) {
-        if self.conns[slot as usize].link.dialect == Dialect::Legacy {
+    fn ask_for_life(&mut self, slot: Slot, ping: &mut Shared) {
+        let dialect = self.conns[slot as usize].link.dialect;
+        if dialect == Dialect::Legacy {
             self.effects.push_back(Effect::Ping { conn: self.id(slot) });
             return;
         }
-        let message = ping
-            .get_or_insert_with(|| self.fanout.message(|out| Frame::Ping { timestamp: None }.encode(out)));
-        self.fanout.push(slot, *message);
+        let message = ping.message(dialect.encoding(), &Frame::Ping { timestamp: None }, &mut self.fanout);
+        self.fanout.push(slot, message);
+    }
+}
+
+/// One frame for several connections: encoded into the palette once for each encoding that is asked for.
+#[derive(Debug, Default)]
+struct Shared([Option<Message>; Encoding::COUNT]);
+
+impl Shared {
+    /// The message in one encoding. The frame has to be the same in every call.
+    fn message(&mut self, encoding: Encoding, frame: &Frame<'_>, fanout: &mut Fanout) -> Message {
+        *self.0[encoding as usize].get_or_insert_with(|| fanout.message(|out| encoding.encode(frame, out)))
     }
 }

@@ -14,7 +14,7 @@ use crate::wire::{
 use crate::{Answer, Dialect, Effect, Request, Ticket};
 
 use super::session::{State, Subscription, Waiting};
-use super::{Router, Slot};
+use super::{Router, Shared, Slot};
 
 /// The protocol version that this crate speaks.
 const VERSION: u64 = 1;
@@ -52,6 +52,31 @@ impl Router {
                 Flow::End => return,
             }
         }
+    }
+
+    /// Takes the lines of one text message, each as the frame that it says.
+    pub(super) fn lines(&mut self, slot: Slot, message: &[u8]) {
+        let (mut map, mut frame) = core::mem::take(&mut self.scratch);
+        let mut any = false;
+        for line in wire::json::lines(message) {
+            any = true;
+            if wire::json::to_map(line, &mut map).is_err() {
+                self.end(slot, CloseCode::MALFORMED, None);
+                break;
+            }
+            frame.clear();
+            let len = u32::try_from(map.len()).expect("a line is bounded by its message, a map by its line");
+            frame.extend_from_slice(&len.to_be_bytes());
+            frame.extend_from_slice(&map);
+            self.frames(slot, &frame);
+            if matches!(self.conns[slot as usize].state, State::Closing { .. }) {
+                break;
+            }
+        }
+        if !any {
+            self.end(slot, CloseCode::MALFORMED, None);
+        }
+        self.scratch = (map, frame);
     }
 
     /// Takes one frame; `answer` is there when the host has decided about it.
@@ -230,9 +255,7 @@ impl Router {
         }
         self.stats.publications += 1;
         if let Some(id) = request.id {
-            let ack = Ack { id, ..Ack::default() };
-            let message = self.fanout.message(|out| ack.encode(out));
-            self.fanout.push(slot, message);
+            self.tell(slot, &Frame::Ack(Ack { id, ..Ack::default() }));
         }
         if let Some(channel) = known {
             self.channels.number(channel);
@@ -245,9 +268,17 @@ impl Router {
                 tags: request.tags,
                 ..Publish::default()
             };
-            let message = self.fanout.message(|out| publication.encode(out));
-            for subscriber in &self.channels.get(channel).subscribers {
-                self.fanout.push(subscriber.slot, message);
+            let subscribers = &self.channels.get(channel).subscribers;
+            if self.num_json == 0 {
+                let message = self.fanout.message(|out| publication.encode(out));
+                self.fanout.push_all(subscribers.iter().map(|subscriber| subscriber.slot), message);
+            } else {
+                let (frame, mut shared) = (Frame::Publish(publication), Shared::default());
+                for subscriber in subscribers {
+                    let encoding = self.conns[subscriber.slot as usize].link.dialect.encoding();
+                    let message = shared.message(encoding, &frame, &mut self.fanout);
+                    self.fanout.push(subscriber.slot, message);
+                }
             }
         }
         Flow::On
@@ -345,7 +376,8 @@ impl Router {
 
     /// Queues one frame for one connection.
     pub(super) fn tell(&mut self, slot: Slot, frame: &Frame<'_>) {
-        let message = self.fanout.message(|out| frame.encode(out));
+        let encoding = self.conns[slot as usize].link.dialect.encoding();
+        let message = self.fanout.message(|out| encoding.encode(frame, out));
         self.fanout.push(slot, message);
     }
 

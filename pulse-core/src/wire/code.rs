@@ -126,9 +126,9 @@ closes! {
     /// The first frame was not `connect`, or none came in time.
     CONNECT_EXPECTED = 4502, "connect_expected",
         "the first frame has to be connect, and has to come soon", "a_client_that_does_not_connect_first_is_closed";
-    /// The dialect has no messages of this kind.
+    /// The dialect has no messages of this kind, text or binary.
     WRONG_KIND = 4503, "wrong_kind",
-        "this dialect is made of binary messages", "a_text_message_on_a_binary_dialect_closes_the_connection";
+        "the dialect is made of messages of the other kind, text or binary", "a_text_message_on_a_binary_dialect_closes_the_connection";
 }
 
 impl CloseCode {

@@ -224,16 +224,16 @@ impl Client {
 
     /// Moves bytes once. Whatever came of it is in the session afterwards.
     async fn turn(&mut self) {
-        let quiet = self.patience.and_then(|patience| self.heard.checked_add(patience));
+        let quiet = self.patience.and_then(|patience| Some((patience, self.heard.checked_add(patience)?)));
         let exchange = self.socket.exchange(|event| self.session.take(event));
         let exchanged = match quiet {
-            Some(until) => match timeout_at(until, exchange).await {
-                Ok(exchanged) => exchanged,
-                Err(_) => {
-                    Err(Disconnected::Silent { ms: self.patience.map_or(0, |patience| patience.as_millis()) })
-                }
-            },
             None => exchange.await,
+            Some((patience, until)) => match timeout_at(until, exchange).await {
+                Ok(exchanged) => exchanged,
+                // Nobody may have listened for so long; then what was said meanwhile is still there.
+                Err(_) if self.socket.has_input() => Ok(true),
+                Err(_) => Err(Disconnected::Silent { ms: patience.as_millis() }),
+            },
         };
         if matches!(exchanged, Ok(true)) {
             self.heard = Instant::now();

@@ -10,7 +10,8 @@ use pulse_core::Dialect;
 use super::{Accepted, Policy, Refusal, accept_key, refusal::printable};
 
 /// The subprotocols that a client may offer, and what they mean.
-pub(super) const SUBPROTOCOLS: &[(&str, Dialect)] = &[("pulse.v1", Dialect::V1)];
+pub(super) const SUBPROTOCOLS: &[(&str, Dialect)] =
+    &[("pulse.v1", Dialect::V1), ("pulse.v1.json", Dialect::Json)];
 
 /// Decides about a request by its method, target (path and query), minor version of HTTP/1 and headers.
 ///

@@ -241,8 +241,20 @@ fn an_offer_of_pulse_v1_is_taken_up() {
 }
 
 #[test]
+fn of_several_that_are_known_the_first_offer_is_taken_up() {
+    let json = Ok((Dialect::Json, Some("pulse.v1.json")));
+    for (offer, verdict) in [
+        ("pulse.v1.json", json.clone()),
+        ("mqtt, pulse.v1.json, pulse.v1", json),
+        ("pulse.v1, pulse.v1.json", V1),
+    ] {
+        check_head(&and(&format!("Sec-WebSocket-Protocol: {offer}")), verdict);
+    }
+}
+
+#[test]
 fn an_offer_of_unknown_subprotocols_is_refused_with_the_known_ones() {
-    for offer in ["mqtt", "pulse.v2, mqtt", "PULSE.V1", "pulse.v1.json", ""] {
+    for offer in ["mqtt", "pulse.v2, mqtt", "PULSE.V1", "pulse.v1.jsn", ""] {
         let refusal = Refusal::UnsupportedSubprotocol { offered: offer.to_owned() };
         assert!(refusal.message().contains(&format!("\"{offer}\"")), "{refusal}");
         assert!(refusal.message().contains("pulse.v1"), "{refusal}");
