@@ -5,8 +5,8 @@ mod e2e_support;
 use std::net::TcpStream;
 
 use e2e_support::process::Process;
-use e2e_support::{Heard, Peer, Running, ack, publication, publish, subscribe};
-use pulse_core::wire::{Ack, CloseCode, Disconnect, Frame};
+use e2e_support::{Heard, Peer, Running, ack, dial, publication, publish, subscribe};
+use pulse_core::wire::{CloseCode, Disconnect, Frame};
 use rustix::net::sockopt::set_socket_recv_buffer_size;
 use rustix::process::Signal;
 
@@ -47,9 +47,10 @@ fn a_reader_that_stops_is_disconnected_as_slow() {
     // More than any system keeps for a connection by itself: 24 MB.
     const COUNT: u64 = 400;
     let server = Running::start_with(|config| config.limits.queue_bytes = 200_000);
-    let stream = TcpStream::connect(server.addr).expect("the server accepts");
+    let stream = dial(server.addr);
     set_socket_recv_buffer_size(&stream, 64 << 10).expect("a stream has a buffer");
-    let mut slow = Peer::over(stream, Some("pulse.v1"));
+    let mut slow =
+        Peer::over(stream, &[("sec-websocket-protocol", "pulse.v1")]).expect("the server upgrades");
     slow.send(&[e2e_support::connect(1), subscribe(1, "c")]);
     assert!(matches!(slow.frame().decoded(), Frame::Connected(_)));
     slow.expect(&ack(1));
@@ -92,7 +93,7 @@ fn a_reader_that_stops_is_disconnected_as_slow() {
 fn a_silent_client_is_closed() {
     let server = Running::start_with(|config| {
         config.heartbeat.interval_ms = 50;
-        config.heartbeat.timeout_ms = 150;
+        config.heartbeat.timeout_ms = 1_000;
     });
     let mut client = server.client();
     client.fall_silent();
@@ -143,7 +144,7 @@ fn bytes_that_are_no_frame_close_the_connection() {
 
 #[test]
 fn a_client_that_does_not_connect_first_is_closed() {
-    let server = Running::start_with(|config| config.server.handshake_timeout_ms = 200);
+    let server = Running::start_with(|config| config.server.handshake_timeout_ms = 500);
     let mut hasty = server.unconnected();
     hasty.send(&[subscribe(1, "c")]);
     hasty.expect_end(CloseCode::CONNECT_EXPECTED);

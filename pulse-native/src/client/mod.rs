@@ -46,6 +46,8 @@ pub struct Options {
     pub connect_timeout: Duration,
     /// Time until a request is answered.
     pub request_timeout: Duration,
+    /// How much longer the server may be silent than two of the intervals at which it looks after a silent client.
+    pub silence_grace: Duration,
     /// Bytes of the largest message that is taken; a larger one ends the connection. As much may also be kept of
     /// publications that arrive while a request waits for its answer.
     pub max_message_size: usize,
@@ -57,6 +59,7 @@ impl Default for Options {
             name: concat!("pulse-native/", env!("CARGO_PKG_VERSION")).to_owned(),
             connect_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_secs(10),
+            silence_grace: Duration::from_secs(10),
             // The largest payload that a server can be configured for, and room for what comes with it.
             max_message_size: 65 << 20,
         }
@@ -180,7 +183,7 @@ impl Client {
         loop {
             if let Some(welcome) = client.session.welcome() {
                 client.connection_id = welcome.connection_id;
-                client.patience = patience(welcome.heartbeat_ms);
+                client.patience = patience(welcome.heartbeat_ms, options.silence_grace);
                 return Ok(client);
             }
             if let Some(error) = client.session.refusal() {
@@ -221,16 +224,16 @@ impl Client {
 
     /// Moves bytes once. Whatever came of it is in the session afterwards.
     async fn turn(&mut self) {
-        let quiet = self.patience.and_then(|patience| self.heard.checked_add(patience));
+        let quiet = self.patience.and_then(|patience| Some((patience, self.heard.checked_add(patience)?)));
         let exchange = self.socket.exchange(|event| self.session.take(event));
         let exchanged = match quiet {
-            Some(until) => match timeout_at(until, exchange).await {
-                Ok(exchanged) => exchanged,
-                Err(_) => {
-                    Err(Disconnected::Silent { ms: self.patience.map_or(0, |patience| patience.as_millis()) })
-                }
-            },
             None => exchange.await,
+            Some((patience, until)) => match timeout_at(until, exchange).await {
+                Ok(exchanged) => exchanged,
+                // Nobody may have listened for so long; then what was said meanwhile is still there.
+                Err(_) if self.socket.has_input() => Ok(true),
+                Err(_) => Err(Disconnected::Silent { ms: patience.as_millis() }),
+            },
         };
         if matches!(exchanged, Ok(true)) {
             self.heard = Instant::now();
@@ -257,7 +260,6 @@ impl Client {
 }
 
 /// How long a server may be silent that asks for a sign of life every `heartbeat_ms`; `None` if it never asks.
-fn patience(heartbeat_ms: u64) -> Option<Duration> {
-    const GRACE_MS: u64 = 10_000;
-    (heartbeat_ms > 0).then(|| Duration::from_millis(heartbeat_ms.saturating_mul(2).saturating_add(GRACE_MS)))
+fn patience(heartbeat_ms: u64, grace: Duration) -> Option<Duration> {
+    (heartbeat_ms > 0).then(|| Duration::from_millis(heartbeat_ms).saturating_mul(2).saturating_add(grace))
 }

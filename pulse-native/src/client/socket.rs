@@ -8,6 +8,7 @@ use std::{
     ops::ControlFlow,
 };
 
+use rustix::net::{RecvFlags, recv};
 use tokio::{io::Interest, net::TcpStream};
 
 use super::{Disconnected, session::Reply};
@@ -47,6 +48,11 @@ impl Socket {
     /// Whether the stream has yet to take something.
     pub(super) fn is_unsent(&self) -> bool {
         !self.out.is_empty()
+    }
+
+    /// Whether the system holds bytes, or the end of the stream, that were not read yet.
+    pub(super) fn has_input(&self) -> bool {
+        recv(&self.stream, &mut [0u8; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT).is_ok()
     }
 
     /// Sends a binary message.

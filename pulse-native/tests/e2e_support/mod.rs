@@ -22,7 +22,11 @@ use pulse_native::config::Config;
 use pulse_native::server::{Drained, Server};
 use tokio::sync::oneshot;
 use tungstenite::client::IntoClientRequest as _;
-use tungstenite::{Message, WebSocket};
+use tungstenite::protocol::frame::{
+    CloseFrame, Frame as Fragment,
+    coding::{Data, OpCode},
+};
+use tungstenite::{Error, HandshakeError, Message, WebSocket};
 
 /// Longer than anything takes, on a busy machine too.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -162,27 +166,35 @@ impl Peer {
     }
 
     pub fn open(addr: SocketAddr, subprotocol: Option<&str>) -> Self {
-        let tcp = TcpStream::connect(addr).expect("the server accepts");
-        tcp.set_nodelay(true).expect("a TCP stream has no delay");
-        Self::over(tcp, subprotocol)
+        Self::try_open(addr, subprotocol).expect("the server upgrades")
     }
 
-    /// Upgrades a stream that is connected already.
-    pub fn over(tcp: TcpStream, subprotocol: Option<&str>) -> Self {
-        tcp.set_read_timeout(Some(PATIENCE)).expect("a stream takes a time limit");
-        tcp.set_write_timeout(Some(PATIENCE)).expect("a stream takes a time limit");
+    /// The error is status, headers and body of the response.
+    pub fn try_open(addr: SocketAddr, subprotocol: Option<&str>) -> Result<Self, String> {
+        Self::over(dial(addr), subprotocol.map(|it| ("sec-websocket-protocol", it)).as_slice())
+    }
+
+    /// Upgrades a stream that is connected already, with these headers.
+    pub fn over(tcp: TcpStream, headers: &[(&'static str, &str)]) -> Result<Self, String> {
         let url = format!("ws://{}/ws", tcp.peer_addr().expect("the stream is connected"));
         let mut request = url.into_client_request().expect("this is a URL");
-        if let Some(subprotocol) = subprotocol {
-            let value = subprotocol.parse().expect("a subprotocol is a header value");
-            request.headers_mut().insert("sec-websocket-protocol", value);
+        for (name, value) in headers {
+            request.headers_mut().insert(*name, value.parse().expect("this is a header's value"));
         }
+        let wanted = request.headers().get("sec-websocket-protocol").cloned();
         let muted = Rc::<Cell<bool>>::default();
-        let stream = Stream { tcp, muted: Rc::clone(&muted) };
-        let (socket, response) = tungstenite::client(request, stream).expect("the server upgrades");
-        let echoed = response.headers().get("sec-websocket-protocol");
-        assert_eq!(echoed.map(|value| value.as_bytes()), subprotocol.map(str::as_bytes));
-        Self { socket, muted, frames: VecDeque::new() }
+        let (socket, response) = match tungstenite::client(request, Stream { tcp, muted: Rc::clone(&muted) })
+        {
+            Ok(upgraded) => upgraded,
+            Err(HandshakeError::Failure(Error::Http(response))) => {
+                let body =
+                    String::from_utf8_lossy(response.body().as_deref().unwrap_or_default()).into_owned();
+                return Err(format!("{} {:?} {body}", response.status(), response.headers()));
+            }
+            Err(error) => panic!("{error}"),
+        };
+        assert_eq!(response.headers().get("sec-websocket-protocol"), wanted.as_ref());
+        Ok(Self { socket, muted, frames: VecDeque::new() })
     }
 
     /// From now on nothing leaves, answers to control frames included.
@@ -205,6 +217,23 @@ impl Peer {
 
     pub fn send_text(&mut self, text: &str) {
         self.socket.send(Message::text(text)).expect("the server takes a message");
+    }
+
+    /// Sends one binary message in these fragments.
+    pub fn send_fragments<'b>(&mut self, fragments: impl Iterator<Item = &'b [u8]>) {
+        let mut fragments = fragments.peekable();
+        let mut opcode = Data::Binary;
+        while let Some(fragment) = fragments.next() {
+            let last = fragments.peek().is_none();
+            let frame = Fragment::message(fragment.to_vec(), OpCode::Data(opcode), last);
+            self.socket.send(Message::Frame(frame)).expect("the server takes a fragment");
+            opcode = Data::Continue;
+        }
+    }
+
+    /// Begins the closing handshake.
+    pub fn close(&mut self, close: CloseFrame) {
+        self.socket.close(Some(close)).expect("the server takes a close frame");
     }
 
     pub fn subscribe(&mut self, channel: &str) {
@@ -230,7 +259,7 @@ impl Peer {
             Ok(Message::Close(Some(close))) => {
                 Heard::Close(close.code.into(), close.reason.as_str().to_owned())
             }
-            Err(tungstenite::Error::ConnectionClosed) => Heard::End,
+            Err(Error::ConnectionClosed) => Heard::End,
             other => panic!("{other:?} was heard"),
         }
     }
@@ -278,6 +307,15 @@ impl Peer {
         assert_eq!(self.heard(), Heard::Close(code.0, code.text().to_owned()));
         assert_eq!(self.heard(), Heard::End);
     }
+}
+
+/// A connection whose reads and writes fail instead of waiting for ever.
+pub fn dial(addr: SocketAddr) -> TcpStream {
+    let tcp = TcpStream::connect(addr).expect("the server accepts");
+    tcp.set_nodelay(true).expect("a TCP stream has no delay");
+    tcp.set_read_timeout(Some(PATIENCE)).expect("a stream takes a time limit");
+    tcp.set_write_timeout(Some(PATIENCE)).expect("a stream takes a time limit");
+    tcp
 }
 
 /// The frames of a message. A message is whole frames and nothing else.

@@ -1,6 +1,6 @@
 //! The program `pulse` as a process of its own: what it says line by line, and how it ends.
 
-use std::io::{BufRead as _, BufReader, Read, Write as _};
+use std::io::{BufReader, Read, Write as _};
 use std::net::SocketAddr;
 use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Output, Stdio};
 
@@ -102,6 +102,11 @@ impl Subscriber {
 
     pub fn signal(&self, signal: Signal) {
         tell(&self.child, signal);
+    }
+
+    /// The exit code of one whose output nobody reads.
+    pub fn wait_without_reading(mut self) -> Option<i32> {
+        self.child.wait().expect("the process was started by this test").code()
     }
 
     /// The exit code, the rest of standard output, and what it said after it had subscribed.
