@@ -198,7 +198,7 @@ impl Peer {
     }
 
     /// From now on nothing leaves, answers to control frames included.
-    pub fn fall_silent(&mut self) {
+    pub fn fall_silent(&self) {
         self.muted.set(true);
     }
 
