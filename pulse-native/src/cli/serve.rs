@@ -64,12 +64,6 @@ async fn serve(config: &Config) -> Result<(), Box<dyn Error>> {
     if let Some(addr) = server.metrics_addr() {
         tracing::info!("metrics on http://{addr}/metrics");
     }
-    if !addr.ip().to_canonical().is_loopback() {
-        tracing::warn!(
-            "{addr} is open to other machines and this version asks nobody who they are: \
-             every client may do what [channels] and [namespaces] allow to anyone"
-        );
-    }
     let drained = server.run(config.routers(), shutdown).await?;
     match drained.cut_off {
         0 => tracing::info!("every client has left"),
