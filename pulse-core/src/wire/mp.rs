@@ -68,6 +68,30 @@ impl<'a> Reader<'a> {
         Some(bytes)
     }
 
+    /// The content of binary data of any format.
+    #[inline]
+    pub(super) fn bin(&mut self) -> Option<&'a [u8]> {
+        if let Some(bytes) = self.short_bin() {
+            return Some(bytes);
+        }
+        match self.token() {
+            Ok(Token::Bin(bytes)) => Some(bytes),
+            _ => None,
+        }
+    }
+
+    /// Passes over `bytes` if they come next.
+    #[inline]
+    pub(super) fn pass<const N: usize>(&mut self, bytes: &[u8; N]) -> bool {
+        match self.rest.split_first_chunk::<N>() {
+            Some((next, rest)) if next == bytes => {
+                self.rest = rest;
+                true
+            }
+            _ => false,
+        }
+    }
+
     /// An integer of the shortest format.
     #[inline]
     pub(super) fn short_uint(&mut self) -> Option<u64> {

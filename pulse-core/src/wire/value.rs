@@ -64,7 +64,7 @@ impl<'a> Payload<'a> {
     pub fn append_to(&self, out: &mut Vec<u8>) {
         match self.0 {
             Repr::Bytes(bytes) => out.extend_from_slice(bytes),
-            Repr::Array { items, len } => out.extend(Items { reader: Reader::new(items), left: len }),
+            Repr::Array { items, len } => append_items(items, len, out),
         }
     }
 
@@ -76,6 +76,7 @@ impl<'a> Payload<'a> {
         }
     }
 
+    #[inline(never)]
     fn read_any(reader: &mut Reader<'a>, key: &'static str) -> Result<Option<Self>, Fault> {
         match reader.token()? {
             Token::Nil => Ok(None),
@@ -94,6 +95,13 @@ impl<'a> Payload<'a> {
 }
 
 const EXPECTED_PAYLOAD: &str = "binary data, a string or an array of integers from 0 to 255";
+
+/// Apart from its caller, which is short without it.
+#[cold]
+#[inline(never)]
+fn append_items(items: &[u8], len: usize, out: &mut Vec<u8>) {
+    out.extend(Items { reader: Reader::new(items), left: len });
+}
 
 fn byte(reader: &mut Reader<'_>) -> Option<u8> {
     whole(reader.token().ok()?)?.try_into().ok()
