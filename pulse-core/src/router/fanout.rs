@@ -1,58 +1,21 @@
 //! From messages to batches: the turn's palette, who still has to get which of its messages, and in which slices.
 //!
-//! Every message of a turn is encoded once, into the palette. What a connection still has to get is a path in a tree
-//! of lists: appending message `m` to a list goes to its newest child if that child is `m`, else makes one. So a
-//! connection's pending list is one `u32`, equal lists are equal integers, and a list of consecutive messages is one
-//! slice of the palette that is never copied.
+//! Every message of a turn is encoded once, into the palette. What a connection still has to get is one `u32`, a list of
+//! `lists`: equal lists are equal integers, and a list of consecutive messages is one slice of the palette that is
+//! never copied.
 
 use alloc::vec::Vec;
 
 use hashbrown::HashMap;
 
-use crate::limits::{TURN_BYTES, TURN_LISTS};
+use crate::limits::TURN_BYTES;
 use crate::queue::{Full, Meta, Queue};
-use crate::{Batch, ConnId, Dialect, Link};
+use crate::{Batch, ConnId, Link};
 
-const NONE: u32 = u32::MAX;
+use super::lists::{self, List, Lists, Message, NONE, is_root, root};
+
 /// Stands in `pending` for a connection whose messages go to its [`Queue`].
 const QUEUED: u32 = u32::MAX - 1;
-/// The lists that every turn begins with: the empty one of each kind of link.
-const ROOTS: usize = 64;
-
-/// One message of this turn, by its number in the palette.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Message(u32);
-
-/// A list of messages: those of `parent`, then `message`.
-#[derive(Clone, Copy, Debug)]
-struct List {
-    parent: u32,
-    message: u32,
-    /// The newest list that continues this one, and with which message: messages are numbered upwards, so an
-    /// older child is never asked for again.
-    child: u32,
-    child_message: u32,
-    /// Its first message if all are consecutive, so that their bytes lie together.
-    first: u32,
-    count: u32,
-    /// While batches are handed out: the first connection whose list this is.
-    members: u32,
-    root: u32,
-}
-
-impl List {
-    const EMPTY: Self = Self {
-        parent: NONE,
-        message: NONE,
-        child: NONE,
-        child_message: NONE,
-        first: NONE,
-        count: 0,
-        members: NONE,
-        root: 0,
-    };
-}
-
 /// One connection. All that a delivery touches lies together, so that it costs one cache line.
 #[derive(Clone, Copy, Debug)]
 struct Peer {
@@ -75,9 +38,7 @@ pub(crate) struct Fanout {
     bounds: Vec<usize>,
     /// By message: what a queue has to know of it.
     metas: Vec<Meta>,
-    lists: Vec<List>,
-    /// One bit for each root that was continued in this turn.
-    used_roots: u64,
+    lists: Lists,
     /// By slot.
     peers: Vec<Peer>,
     /// Connections that were given their first message since the last pass began, in that order.
@@ -113,7 +74,7 @@ pub(crate) struct Counters {
 impl Peer {
     /// Whether nothing is pending that a batch could take.
     fn is_idle(&self) -> bool {
-        self.pending < ROOTS as u32 || self.pending == QUEUED
+        is_root(self.pending) || self.pending == QUEUED
     }
 
     fn id(&self, slot: u32) -> ConnId {
@@ -128,8 +89,7 @@ impl Fanout {
             palette: [0; Batch::HEADROOM].into(),
             bounds: [Batch::HEADROOM].into(),
             metas: Vec::new(),
-            lists: (0..ROOTS as u32).map(|root| List { root, ..List::EMPTY }).collect(),
-            used_roots: 0,
+            lists: Lists::default(),
             peers: Vec::new(),
             dirty: Vec::new(),
             taken: 0,
@@ -148,7 +108,7 @@ impl Fanout {
 
     /// Whether this turn holds as much as a turn should.
     pub(crate) fn is_full(&self) -> bool {
-        self.palette.len() >= TURN_BYTES || self.lists.len() >= TURN_LISTS
+        self.palette.len() >= TURN_BYTES || self.lists.is_full()
     }
 
     pub(crate) fn open(&mut self, id: ConnId, link: Link) {
@@ -198,9 +158,8 @@ impl Fanout {
                     continue;
                 }
                 from = peer.pending;
-                first = from < ROOTS as u32;
-                let list = &self.lists[from as usize];
-                to = if list.child_message == message.0 { list.child } else { self.append(from, message) };
+                first = is_root(from);
+                to = self.lists.continued(from, message);
             }
             let peer = &mut self.peers[slot as usize];
             peer.pending = to;
@@ -209,30 +168,6 @@ impl Fanout {
                 self.dirty.push(slot);
             }
         }
-    }
-
-    fn append(&mut self, from: u32, message: Message) -> u32 {
-        let new = self.lists.len() as u32;
-        let list = &mut self.lists[from as usize];
-        (list.child, list.child_message) = (new, message.0);
-        let first = match list.count {
-            0 => message.0,
-            _ if list.message + 1 == message.0 => list.first,
-            _ => NONE,
-        };
-        let next = List {
-            parent: from,
-            message: message.0,
-            first,
-            count: list.count + 1,
-            root: list.root,
-            ..List::EMPTY
-        };
-        if from < ROOTS as u32 {
-            self.used_roots |= 1 << from;
-        }
-        self.lists.push(next);
-        new
     }
 
     #[cold]
@@ -281,7 +216,7 @@ impl Fanout {
         self.restore();
         self.peers[slot as usize].pending = QUEUED;
         self.queues.insert(slot, Queue::new(link.dialect));
-        let mut messages: Vec<u32> = newest_first(&self.lists, list).collect();
+        let mut messages: Vec<u32> = self.lists.newest_first(list).collect();
         while let Some(message) = messages.pop() {
             self.enqueue(slot, Message(message));
         }
@@ -341,9 +276,9 @@ impl Fanout {
             return Some(Batch::new(&self.to, link(slot), &mut self.out));
         }
         let list = self.gather()?;
-        let &List { first, message, count, root, .. } = &self.lists[list as usize];
+        let &List { first, message, count, root, .. } = &self.lists[list];
         let link = link(self.to[0].slot());
-        debug_assert_eq!(root, self::root(link), "all members of a list have the link of its root");
+        debug_assert_eq!(root, lists::root(link), "all members of a list have the link of its root");
         let buf = if first == NONE {
             self.assemble(list);
             &mut self.out[..]
@@ -374,7 +309,7 @@ impl Fanout {
                 self.begin_pass();
                 continue;
             };
-            let List { members: mut member, root, .. } = self.lists[list as usize];
+            let List { members: mut member, root, .. } = self.lists[list];
             while member != NONE && self.to.len() < Batch::MAX_RECEIVERS {
                 let slot = member;
                 let peer = &mut self.peers[slot as usize];
@@ -389,7 +324,7 @@ impl Fanout {
                     self.dirty.push(slot);
                 }
             }
-            self.lists[list as usize].members = member;
+            self.lists[list].members = member;
             if member == NONE {
                 self.pass.pop();
             }
@@ -409,7 +344,7 @@ impl Fanout {
             return None;
         }
         let list = first.pending;
-        let root = self.lists[list as usize].root;
+        let root = self.lists[list].root;
         self.to.reserve(next.len());
         for &slot in next {
             let peer = &mut self.peers[slot as usize];
@@ -435,7 +370,7 @@ impl Fanout {
                 peer.listed = false;
                 continue;
             }
-            let members = &mut self.lists[peer.pending as usize].members;
+            let members = &mut self.lists[peer.pending].members;
             if *members == NONE {
                 self.pass.push(peer.pending);
             }
@@ -455,18 +390,10 @@ impl Fanout {
         self.bounds.truncate(1);
         self.dirty.clear();
         self.taken = 0;
-        self.lists.truncate(ROOTS);
-        while self.used_roots != 0 {
-            let root = &mut self.lists[self.used_roots.trailing_zeros() as usize];
-            (root.child, root.child_message) = (NONE, NONE);
-            self.used_roots &= self.used_roots - 1;
-        }
+        self.lists.clear();
         // One large turn must not keep its memory for ever.
         if self.palette.capacity() > 8 * TURN_BYTES {
             self.palette.shrink_to(2 * TURN_BYTES);
-        }
-        if self.lists.capacity() > 4 * TURN_LISTS {
-            self.lists.shrink_to(TURN_LISTS);
         }
         if self.out.capacity() > 8 * TURN_BYTES {
             self.out = Vec::new();
@@ -477,13 +404,13 @@ impl Fanout {
     fn assemble(&mut self, list: u32) {
         let Self { lists, palette, bounds, out, .. } = self;
         let mut len = Batch::HEADROOM;
-        for message in newest_first(lists, list) {
+        for message in lists.newest_first(list) {
             len += bytes(palette, bounds, message).len();
         }
         // What stood there is overwritten, all but the headroom: clearing it first would be work for nothing.
         out.resize(len, 0);
         let mut end = len;
-        for message in newest_first(lists, list) {
+        for message in lists.newest_first(list) {
             let bytes = bytes(palette, bounds, message);
             out[end - bytes.len()..end].copy_from_slice(bytes);
             end -= bytes.len();
@@ -498,28 +425,9 @@ impl Fanout {
     }
 }
 
-/// The empty list of a link.
-fn root(link: Link) -> u32 {
-    let dialect = match link.dialect {
-        Dialect::V1 => 0,
-        Dialect::Legacy => 1,
-        Dialect::Json => 2,
-    };
-    u32::from(link.class & 15) * 4 + dialect
-}
-
 /// One message, with its length prefix.
 fn bytes<'p>(palette: &'p [u8], bounds: &[usize], message: u32) -> &'p [u8] {
     &palette[bounds[message as usize]..bounds[message as usize + 1]]
-}
-
-/// The messages of a list from the last to the first.
-fn newest_first(lists: &[List], mut list: u32) -> impl Iterator<Item = u32> {
-    core::iter::from_fn(move || {
-        let List { parent, message, count, .. } = lists[list as usize];
-        list = parent;
-        (count > 0).then_some(message)
-    })
 }
 
 #[cfg(test)]
@@ -528,6 +436,7 @@ mod tests {
     use wasm_bindgen_test::wasm_bindgen_test as test;
 
     use super::*;
+    use crate::Dialect;
     use alloc::string::{String, ToString};
     use alloc::{format, vec};
 

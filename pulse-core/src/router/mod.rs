@@ -1,9 +1,10 @@
 //! One thread's worth of Pulse: every connection and channel of it, from input bytes to output batches.
 //!
 //! This file owns the turn and the life of connections; `requests` answers what clients ask, `fanout` decides which
-//! bytes go to whom, `timer` when a silent connection is looked at.
+//! bytes go to whom (with `lists`), `timer` when a silent connection is looked at.
 
 mod fanout;
+mod lists;
 mod requests;
 mod session;
 mod timer;
@@ -24,7 +25,8 @@ use crate::{
     limits,
 };
 
-use fanout::{Fanout, Message};
+use fanout::Fanout;
+use lists::Message;
 use session::{Conn, State};
 use timer::{Deadlines, Heartbeat};
 

@@ -32,7 +32,7 @@ pub(crate) struct Subscription {
     pub(crate) place: u32,
 }
 
-/// One slot of the router's table. Kept small: an idle connection is this, its subscriptions and 17 bytes elsewhere.
+/// One slot of the router's table. Kept small: an idle connection is this, its subscriptions and 20 bytes elsewhere.
 #[derive(Debug)]
 pub(crate) struct Conn {
     pub(crate) generation: u32,
