@@ -1,62 +1,67 @@
-//! Running out of file descriptors. A file of its own, since the limit is the whole process's.
+//! Running out of file descriptors: the server is a process of its own here, so that the limit is its alone.
 
+mod e2e_support;
 mod support;
 
+use std::fs;
 use std::time::Duration;
 
+use e2e_support::{dial, process::Process};
 use pulse_native::ws::Opcode;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use rustix::time::{ClockId, clock_gettime};
-use support::{Host, PATIENCE, options};
+use rustix::process::{Resource, Rlimit, prlimit};
+use support::{Client, PATIENCE, upgrade};
 
 #[test]
 fn running_out_of_descriptors_is_survived_without_spinning() {
     const CLIENTS: usize = 40;
-    const SPARE: usize = 10;
-    let host = Host::start(options());
-    host.websocket();
-    host.wait_until_empty();
-    // The kernel completes these connections whether or not the server can accept them: a quarter finds no descriptor.
-    let mut clients = Vec::new();
-    let before = getrlimit(Resource::Nofile);
-    let used = std::fs::read_dir("/proc/self/fd").unwrap().count();
-    limit_to(before, used + 2 * CLIENTS - SPARE);
-    for _ in 0..CLIENTS {
-        let mut client = host.connect();
-        client.write(&host.upgrade("Sec-WebSocket-Protocol: pulse.v1\r\n"));
-        clients.push(client);
-    }
-    let late = clients.split_off(CLIENTS - SPARE / 2);
-    for client in &mut clients[..CLIENTS - 2 * SPARE] {
+    const SERVED: usize = 30;
+    /// Descriptors that the server may have open for a moment while it starts.
+    const SPARE: usize = 5;
+    let server = Process::serve(&[]);
+    let connect = |_| {
+        let mut client = Client::new(dial(server.addr));
+        client.write(&upgrade(server.addr, "Sec-WebSocket-Protocol: pulse.v1\r\n"));
+        client
+    };
+    // A server that has served somebody has opened all that it needs for itself, and at most some more.
+    let mut first = connect(0);
+    assert!(first.head().starts_with("HTTP/1.1 101 "));
+    let used = fs::read_dir(format!("/proc/{}/fd", server.pid().as_raw_nonzero())).unwrap().count();
+    let limit = Rlimit { current: Some((used + SERVED) as u64), maximum: Some((used + CLIENTS) as u64) };
+    prlimit(Some(server.pid()), Resource::Nofile, limit).unwrap();
+
+    // The kernel completes these connections whether or not the server can accept them, in the order in which they come.
+    let mut served: Vec<Client> = (0..CLIENTS).map(connect).collect();
+    let mut waiting = served.split_off(SERVED);
+    for client in &mut served {
         assert!(client.head().starts_with("HTTP/1.1 101 "));
     }
 
     // Nothing comes for those that were not accepted, and waiting for it costs next to nothing.
-    let cpu = cpu_time();
-    let mut waiting = late;
-    for client in &mut waiting {
+    let cpu = cpu_time(&server);
+    for client in &mut waiting[SPARE..] {
         client.stream.set_read_timeout(Some(Duration::from_millis(60))).unwrap();
         assert!(client.stream.peek(&mut [0]).is_err(), "the descriptors were meant to be used up");
         client.stream.set_read_timeout(Some(PATIENCE)).unwrap();
     }
-    let spent = cpu_time() - cpu;
+    let spent = cpu_time(&server) - cpu;
     assert!(spent < Duration::from_millis(100), "{spent:?} of CPU time for 300 ms of waiting");
 
     // Those who are in are served as ever; descriptors that come free go to those who wait.
-    clients[0].send(Opcode::Text, b"still served");
-    clients[0].expect(Opcode::Text, b"still served");
-    clients.drain(..CLIENTS / 2);
+    served[0].send(Opcode::Text, b"ping");
+    served[0].expect(Opcode::Text, b"pong");
+    served.truncate(SERVED / 2);
     for client in &mut waiting {
         assert!(client.head().starts_with("HTTP/1.1 101 "));
     }
-    limit_to(before, usize::try_from(before.current.unwrap_or(1024)).unwrap());
 }
 
-fn limit_to(limit: Rlimit, soft: usize) {
-    setrlimit(Resource::Nofile, Rlimit { current: Some(soft as u64), ..limit }).unwrap();
-}
-
-fn cpu_time() -> Duration {
-    let time = clock_gettime(ClockId::ProcessCPUTime);
-    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+/// CPU time of all the server's threads.
+fn cpu_time(server: &Process) -> Duration {
+    let tasks = fs::read_dir(format!("/proc/{}/task", server.pid().as_raw_nonzero())).unwrap();
+    let nanos = tasks.map(|task| {
+        let line = fs::read_to_string(task.unwrap().path().join("schedstat")).unwrap();
+        line.split(' ').next().unwrap().parse::<u64>().unwrap()
+    });
+    Duration::from_nanos(nanos.sum())
 }

@@ -137,7 +137,8 @@ mod tests {
     #[test]
     fn full_adds_the_long_steps_and_names_pick_single_ones() {
         check(&[], &["rust", "wasm", "bare", "interop", "autobahn"]);
-        check(&["--full"], &["rust", "wasm", "bare", "interop", "autobahn", "long", "release", "coverage"]);
+        let all = ["rust", "wasm", "bare", "interop", "autobahn", "long", "release", "readme", "coverage"];
+        check(&["--full"], &all);
         check(&["long", "bare"], &["long", "bare"]);
         assert!(choose(&["rusty"]).is_err());
     }

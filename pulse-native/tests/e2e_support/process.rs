@@ -48,6 +48,10 @@ impl Process {
         format!("ws://{}/ws", self.addr)
     }
 
+    pub fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+
     pub fn signal(&self, signal: Signal) {
         tell(&self.child, signal);
     }
