@@ -74,7 +74,7 @@ pub fn blast(
             let client = &mut clients[n];
             if flags.contains(epoll::EventFlags::IN) {
                 match client.read(&mut buffer, |_| delivered += 1) {
-                    Ok(0) => return Err("the server closed a connection".into()),
+                    Ok(0) => return Err(format!("the server closed a {dialect:?} connection").into()),
                     Err(error) if error.kind() != ErrorKind::WouldBlock => return Err(error.into()),
                     _ => {}
                 }

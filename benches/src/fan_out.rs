@@ -95,7 +95,7 @@ impl FanOut {
                     result.latency.record(late.as_micros() as u64);
                 });
                 match read {
-                    Ok(0) => return Err("the server closed a connection".into()),
+                    Ok(0) => return Err(format!("the server closed a {dialect:?} connection").into()),
                     Err(error) if error.kind() != ErrorKind::WouldBlock => return Err(error.into()),
                     _ => {}
                 }

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::thread::{CpuSet, sched_setaffinity};
+
 use crate::Process;
 
 /// A server on a free port of the loopback interface.
@@ -45,6 +47,7 @@ impl Server {
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let mut command = match cpu {
             Some(cpu) => {
+                leave(cpu)?;
                 let mut command = Command::new("taskset");
                 command.arg("-c").arg(cpu.to_string()).arg(binary);
                 command
@@ -92,6 +95,17 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Keeps this program, and what it starts without an order of its own, off a CPU, if there is another one.
+fn leave(cpu: usize) -> io::Result<()> {
+    let count = std::thread::available_parallelism()?.get();
+    let mut others = CpuSet::new();
+    (0..count.max(cpu + 1)).filter(|other| *other != cpu).for_each(|other| others.set(other));
+    if others.count() > 0 {
+        sched_setaffinity(None, &others)?;
+    }
+    Ok(())
 }
 
 /// A binary of this workspace, in the folder that this program was built into.

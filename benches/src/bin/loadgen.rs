@@ -1,7 +1,8 @@
 //! `loadgen SCENARIO [rounds]`: Pulse and Bun in turn under the same load, each on CPU 0, this program on the others.
 //!
 //! Scenarios: `fan-out-100` (500 publications a second), `fan-out-1000` (50 a second), `blast` (16 clients publish flat
-//! out), `storm` (8,000 connect, upgrade and subscribe), `all`. 100 B of payload. Compare figures of one round only:
+//! out), `storm` (8,000 connect, upgrade and subscribe), `all`. 100 B of payload. Both servers keep up to 16 MiB for a slow
+//! reader, which is Bun's default. Compare figures of one round only:
 //! the machine's speed drifts. Bun (uWebSockets) comes by `npm ci` in `benches/peers`.
 
 use std::error::Error;
@@ -43,7 +44,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         println!("{name}");
         let mut pairs: Vec<(Figures, Figures)> = Vec::new();
         for _ in 0..rounds {
-            let pulse = run(&Server::start(&["--limits-max-channels", "100000"], Some(0))?, Dialect::V1)?;
+            let pulse = run(&Server::start(&["--limits-queue-bytes", "16777216"], Some(0))?, Dialect::V1)?;
             let bun = run(&Server::start_bun(Some(0))?, Dialect::Raw)?;
             pairs.push((pulse, bun));
         }
