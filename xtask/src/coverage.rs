@@ -28,7 +28,7 @@ pub(crate) fn run(project: &Project) -> Result {
             .env("RUSTC_BOOTSTRAP", "1")
             .env("RUSTFLAGS", "-Cinstrument-coverage -Zcoverage-options=branch")
             .env("LLVM_PROFILE_FILE", raw.join("%p-%m.profraw"))
-            .line("test --quiet --package pulse-core --lib --test wire_*")
+            .line("test --quiet --package pulse-core --lib --test wire_* --test json_*")
     };
     let built = cargo().line("--no-run --message-format=json").output()?;
     let programs = test_programs(&built);
@@ -48,7 +48,7 @@ pub(crate) fn run(project: &Project) -> Result {
         .arg(project.root.join("pulse-core/src/wire"))
         .output()?;
     println!(
-        "\nCoverage of pulse-core/src/wire by its unit tests and pulse-core/tests/wire_*.rs:\n\n{report}"
+        "\nCoverage of pulse-core/src/wire by its unit tests and pulse-core/tests/{{wire,json}}_*.rs:\n\n{report}"
     );
     Ok(())
 }
