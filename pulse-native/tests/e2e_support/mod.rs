@@ -35,6 +35,8 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub struct Running {
     pub addr: SocketAddr,
+    /// The address of the metrics, where a test has switched them on.
+    pub metrics: Option<SocketAddr>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<Drained>>,
 }
@@ -50,10 +52,11 @@ impl Running {
         let mut config = Config::default();
         config.server.port = 0;
         config.metrics.enabled = false;
+        config.metrics.port = 0;
         change(&mut config);
         let options = config.to_options().expect("the settings make options");
         let server = Server::bind(options).expect("a free port can be listened on");
-        let addr = server.local_addr();
+        let (addr, metrics) = (server.local_addr(), server.metrics_addr());
         let (stop, stopped) = oneshot::channel();
         let thread = spawn(move || {
             let runtime =
@@ -61,7 +64,7 @@ impl Running {
             let until = async { stopped.await.unwrap_or_default() };
             runtime.block_on(server.run(config.routers(), until)).expect("the server ends in order")
         });
-        Self { addr, stop: Some(stop), thread: Some(thread) }
+        Self { addr, metrics, stop: Some(stop), thread: Some(thread) }
     }
 
     pub fn url(&self) -> String {
@@ -316,6 +319,15 @@ pub fn dial(addr: SocketAddr) -> TcpStream {
     tcp.set_read_timeout(Some(PATIENCE)).expect("a stream takes a time limit");
     tcp.set_write_timeout(Some(PATIENCE)).expect("a stream takes a time limit");
     tcp
+}
+
+/// The whole answer to a request on a connection of its own, which the server has to close.
+pub fn ask(addr: SocketAddr, request: &str) -> String {
+    let mut stream = dial(addr);
+    stream.write_all(request.as_bytes()).expect("the server takes a request");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("the server answers in text");
+    answer
 }
 
 /// The frames of a message. A message is whole frames and nothing else.
