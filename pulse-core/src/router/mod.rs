@@ -28,8 +28,8 @@ use crate::queue::Meta;
 use crate::random::{Random, Seed, mix};
 use crate::wire::{CloseCode, Disconnect, Frame};
 use crate::{
-    Answer, Batch, ConnId, Dialect, Effect, Kind, Limits, Link, Namespace, Now, Rule, Rules, Shards, Stats,
-    Ticket, Time, limits,
+    Answer, Batch, ConnId, Dialect, Effect, Kind, Limits, Link, Namespace, Now, PeerId, Rule, Rules, Shards,
+    Stats, Ticket, Time, limits,
 };
 
 use fanout::Fanout;
@@ -332,6 +332,12 @@ impl Router {
     #[must_use]
     pub fn top(&self, channel: &str) -> Option<u64> {
         self.channels.find(self.channels.hash(channel), channel).map(|at| self.channels.get(at).offset)
+    }
+
+    /// The router that numbers a channel's publications, whether the channel exists or not.
+    #[must_use]
+    pub fn home(&self, channel: &str) -> PeerId {
+        PeerId(self.channels.home(self.channels.hash(channel)))
     }
 
     /// Bytes that wait for a connection which takes nothing, with what the list itself takes; 0 for any other.
