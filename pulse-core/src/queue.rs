@@ -169,6 +169,19 @@ impl Queue {
         frames
     }
 
+    /// What waits, frame by frame.
+    pub(crate) fn frames<'n>(&self, name: impl Fn(u32) -> &'n str) -> Vec<Vec<u8>> {
+        let frame = |entry: &Entry| {
+            let mut out = Vec::new();
+            match entry {
+                Entry::Frame(_, frame) => out.extend_from_slice(frame),
+                Entry::Gap { channel, count } => tell_gap(self.dialect, name(*channel), *count, &mut out),
+            }
+            out
+        };
+        self.entries.iter().map(frame).collect()
+    }
+
     fn append(&mut self, entry: Entry) {
         self.bytes += entry.cost();
         self.entries.push_back(entry);

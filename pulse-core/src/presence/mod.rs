@@ -49,6 +49,12 @@ struct Member {
     owner: u16,
 }
 
+impl Member {
+    fn show_all(&self) -> (Option<&str>, &[u8], Option<Time>) {
+        (self.user.as_deref(), &self.data, Some(self.until).filter(|until| *until != STAYS))
+    }
+}
+
 const STAYS: Time = Time(u64::MAX);
 
 /// The request names a client that is no member.
@@ -152,6 +158,25 @@ impl Presence {
         for client in lost {
             self.remove(client);
         }
+    }
+
+    /// A member that this router shows: its user, data, and when its grace ends if it is in one.
+    pub(crate) fn member(&self, client: u64) -> Option<(Option<&str>, &[u8], Option<Time>)> {
+        self.members.get(&client).map(Member::show_all)
+    }
+
+    /// The members of one router.
+    pub(crate) fn of(&self, owner: u16) -> impl Iterator<Item = (u64, Option<&str>, &[u8], Option<Time>)> {
+        let own = self.members.iter().filter(move |(_, member)| member.owner == owner);
+        own.map(|(&client, member)| {
+            let (user, data, until) = member.show_all();
+            (client, user, data, until)
+        })
+    }
+
+    /// Takes what has changed as told.
+    pub(crate) fn forget_changes(&mut self) {
+        self.changes = Changes::default();
     }
 
     /// The number of members, those in grace included.

@@ -240,6 +240,22 @@ impl Fanout {
         self.queues.get(&slot).map_or(0, Queue::bytes)
     }
 
+    /// Whether nothing is pending that the next batches would take.
+    pub(crate) fn is_settled(&self, slot: u32) -> bool {
+        self.peers[slot as usize].is_idle()
+    }
+
+    /// The frames that wait in a connection's queue; `None` if it has none because the host takes bytes for it.
+    pub(crate) fn kept<'n>(&self, slot: u32, name: impl Fn(u32) -> &'n str) -> Option<Vec<Vec<u8>>> {
+        self.queues.get(&slot).map(|queue| queue.frames(name))
+    }
+
+    /// Puts a frame into the queue of a blocked connection, whatever the bound.
+    pub(crate) fn keep(&mut self, slot: u32, frame: &[u8]) {
+        let queue = self.queues.get_mut(&slot).expect("a blocked connection has a queue");
+        queue.push(Meta::CONTROL, frame, usize::MAX).expect("without a bound there is room");
+    }
+
     /// The connection takes bytes again: first what waits in its queue, then what comes.
     pub(crate) fn unblock(&mut self, slot: u32, link: Link) {
         let Some(queue) = self.queues.get_mut(&slot) else { return };
