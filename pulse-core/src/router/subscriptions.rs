@@ -183,7 +183,7 @@ impl Router {
         self.leave_presence(slot, self.conns[slot as usize].subscriptions[at].channel, gone);
         let subscriptions = &mut self.conns[slot as usize].subscriptions;
         let left = subscriptions.swap_remove(at);
-        self.fanout.leave(slot, left.channel);
+        self.fanout.leave(slot, left.channel, &self.channels.get(left.channel).name);
         if let Some(moved) = subscriptions.get(at) {
             self.channels.moved(moved.channel, moved.place, at as u32);
         }
