@@ -13,7 +13,6 @@ mod id;
 mod limits;
 mod link;
 mod peer;
-#[cfg_attr(not(test), expect(dead_code, reason = "routers take it into use"))]
 mod presence;
 mod queue;
 mod random;

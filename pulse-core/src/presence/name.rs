@@ -9,6 +9,10 @@ impl ClientName {
         Self(core::array::from_fn(|i| b"0123456789abcdef"[(client >> (60 - 4 * i)) as usize & 15]))
     }
 
+    pub(crate) fn bytes(self) -> [u8; 16] {
+        self.0
+    }
+
     pub(crate) fn as_str(&self) -> &str {
         core::str::from_utf8(&self.0).expect("digits are ASCII")
     }

@@ -227,11 +227,11 @@ impl Fanout {
         }
     }
 
-    /// The connection has left a channel: from now on nothing is told of what it did not get there.
-    pub(crate) fn leave(&mut self, slot: u32, channel: u32) {
+    /// The connection has left a channel, whose name this is.
+    pub(crate) fn leave(&mut self, slot: u32, channel: u32, name: &str) {
         if self.peers[slot as usize].pending == QUEUED {
             let queue = self.queues.get_mut(&slot).expect("a queued connection has a queue");
-            queue.leave(channel);
+            queue.leave(channel, name);
         }
     }
 
