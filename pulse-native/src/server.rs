@@ -17,7 +17,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::engine::Engine;
 use crate::handshake::{Origins, Policy};
-use crate::http::{Http, Seats};
+use crate::http::{Http, Seats, playground};
 use crate::metrics::{self, ShardMetrics};
 use crate::shard::{Inbox, Parts, Post, Shard};
 use crate::sys;
@@ -38,6 +38,9 @@ pub struct Options {
     pub websocket: bool,
     /// The path of the WebSocket endpoint.
     pub path: String,
+    /// Whether `/` is a page for trying the server out; `None` serves it where the address is a loopback one. It needs
+    /// WebSockets, and `/` not to be their path.
+    pub playground: Option<bool>,
     /// The pages, besides those of the server's own host, that may connect.
     pub origins: Origins,
     /// WebSockets open at a time; the next one is answered 503.
@@ -66,6 +69,7 @@ impl Default for Options {
             metrics: None,
             websocket: true,
             path: "/ws".into(),
+            playground: None,
             origins: Origins::default(),
             max_connections: 100_000,
             max_message: 1 << 20,
@@ -135,6 +139,13 @@ impl Server {
         self.metrics.as_ref().map(|(_, addr)| *addr)
     }
 
+    /// Whether the page for trying the server out is served at `/`.
+    #[must_use]
+    pub fn has_playground(&self) -> bool {
+        let Options { playground, websocket, path, .. } = &self.options;
+        playground.unwrap_or_else(|| is_loopback(self.local_addr)) && *websocket && path != playground::PATH
+    }
+
     /// Counts the open WebSockets, also while the server runs.
     #[must_use]
     pub fn seats(&self) -> Arc<Seats> {
@@ -159,11 +170,12 @@ impl Server {
         let num_shards = self.options.shards.clamp(1, Shards::MAX.into());
         let posts = Post::new(num_shards as u16);
         let counters: Vec<Arc<ShardMetrics>> = (0..num_shards).map(|_| Arc::default()).collect();
+        let playground = self.has_playground();
         let options = Arc::new(self.options);
         let policy = Policy {
             path: options.path.clone(),
             origins: options.origins.clone(),
-            bound_to_loopback: self.local_addr.ip().to_canonical().is_loopback(),
+            bound_to_loopback: is_loopback(self.local_addr),
         };
         let mut inboxes = Vec::new();
         for (index, (counters, post)) in counters.iter().zip(posts).enumerate() {
@@ -171,6 +183,7 @@ impl Server {
             let http = Arc::new(Http {
                 policy: policy.clone(),
                 websocket: options.websocket,
+                playground,
                 seats: Arc::clone(&self.seats),
                 inbox: sender.clone(),
                 patience: Duration::from_millis(options.handshake_timeout_ms),
@@ -227,6 +240,10 @@ impl Server {
         }
         failed.map(|()| Drained { cut_off })
     }
+}
+
+fn is_loopback(addr: SocketAddr) -> bool {
+    addr.ip().to_canonical().is_loopback()
 }
 
 /// The life of a shard's thread.

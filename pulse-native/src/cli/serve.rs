@@ -1,6 +1,12 @@
 //! `pulse serve`: settings first, then logs, then the server.
 
-use std::{env, error::Error, path::PathBuf, process::ExitCode};
+use std::{
+    env,
+    error::Error,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::PathBuf,
+    process::ExitCode,
+};
 
 use clap::Args;
 use pulse_native::{
@@ -62,6 +68,9 @@ async fn serve(config: &Config) -> Result<(), Box<dyn Error>> {
     let addr = server.local_addr();
     let shutdown = drain::listen()?;
     tracing::info!("listening on http://{addr}, WebSocket at ws://{addr}{}", config.transport.websocket_path);
+    if server.has_playground() {
+        tracing::info!("try it out in a browser: http://{}/", reachable(addr));
+    }
     if let Some(addr) = server.metrics_addr() {
         tracing::info!("metrics on http://{addr}/metrics");
     }
@@ -73,6 +82,15 @@ async fn serve(config: &Config) -> Result<(), Box<dyn Error>> {
         }
     }
     Ok(())
+}
+
+/// The address as a browser on this machine reaches it.
+fn reachable(addr: SocketAddr) -> SocketAddr {
+    match addr.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => (Ipv4Addr::LOCALHOST, addr.port()).into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => (Ipv6Addr::LOCALHOST, addr.port()).into(),
+        _ => addr,
+    }
 }
 
 /// Logs the effective settings, a line for each section: what holds, and what made it so.

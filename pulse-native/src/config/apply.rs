@@ -5,7 +5,7 @@ use std::thread::available_parallelism;
 
 use pulse_core::{Namespace, Router, Rule, Seed, Shards};
 
-use super::{Config, Rules, SlowConsumer, Who};
+use super::{Config, Playground, Rules, SlowConsumer, Who};
 use crate::handshake::{OriginError, Origins};
 use crate::server::Options;
 
@@ -66,6 +66,11 @@ impl Config {
             metrics: self.metrics.enabled.then(|| (self.metrics.host.clone(), self.metrics.port)),
             websocket: self.transport.websocket,
             path: self.transport.websocket_path.clone(),
+            playground: match server.playground {
+                Playground::Auto => None,
+                Playground::On => Some(true),
+                Playground::Off => Some(false),
+            },
             origins: Origins::parse(&server.origins)?,
             max_connections: limits.max_connections as usize,
             max_message: self.to_core().limits.transport_message(),

@@ -55,6 +55,8 @@ settings! {
         port: u16 = 8080, count(0, 65_535);
         /// Origins of web pages that may connect, beside those of the server's own host.
         origins: Vec<String> = Vec::new(), Kind::List(ORIGIN);
+        /// Whether `/` is a page for trying the server out; `auto` serves it where the address is a loopback one.
+        playground: Playground = Playground::Auto, Kind::Choice(Playground::WORDS);
         /// Time that clients have to take their last messages when the server stops.
         shutdown_timeout_ms: u32 = 10_000, ms(0, 600_000);
         /// Time that a new connection has for its upgrade, and then for its first frame.
@@ -190,6 +192,18 @@ words! {
         DropOldest = "drop_oldest",
         /// The older publications with the same key.
         LatestPerKey = "latest_per_key",
+    }
+}
+
+words! {
+    /// Whether the page for trying the server out is served.
+    Playground {
+        /// Where only this machine reaches it.
+        Auto = "auto",
+        /// Everywhere.
+        On = "on",
+        /// Nowhere.
+        Off = "off",
     }
 }
 

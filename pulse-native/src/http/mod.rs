@@ -1,8 +1,9 @@
 //! Everything that is not a plain WebSocket upgrade: ordinary tokio and hyper on the shard's thread.
 //!
-//! Answers `/health`, tells why a request for a WebSocket is refused, and serves the valid upgrades that the shard's
+//! Answers `/health`, serves the [`playground`], tells why a request for a WebSocket is refused, and serves the valid upgrades that the shard's
 //! own parser left to hyper: their sockets go back to the shard through its [`Inbox`].
 
+pub(crate) mod playground;
 mod prefixed;
 mod seats;
 
@@ -58,6 +59,8 @@ pub(crate) struct Http {
     pub(crate) policy: Policy,
     /// Whether the policy's path is served at all.
     pub(crate) websocket: bool,
+    /// Whether the playground is served.
+    pub(crate) playground: bool,
     pub(crate) seats: Arc<Seats>,
     pub(crate) inbox: mpsc::UnboundedSender<Inbox>,
     /// For a request head, and for an answer when it is time to go.
@@ -149,15 +152,16 @@ impl Http {
         if self.websocket && path == self.policy.path {
             return self.upgrade(request);
         }
-        if path != "/health" {
+        let page = if self.playground { playground::answer(path, &self.policy.path) } else { None };
+        if page.is_none() && path != "/health" {
             return text(StatusCode::NOT_FOUND, "nothing is served at this path".into());
         }
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
-            let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "health is asked for by GET".into());
+            let mut response = text(StatusCode::METHOD_NOT_ALLOWED, format!("{path} is asked for by GET"));
             response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
             return response;
         }
-        text(StatusCode::OK, "ok".into())
+        page.unwrap_or_else(|| text(StatusCode::OK, "ok".into()))
     }
 
     fn upgrade(self: &Arc<Self>, mut request: Request<Incoming>) -> Response<Full<Bytes>> {
