@@ -9,6 +9,7 @@ mod codes;
 mod coverage;
 mod interop;
 mod lint;
+mod playground;
 mod project;
 mod readme;
 mod setup;

@@ -5,6 +5,7 @@
 use std::path::Path;
 
 use crate::coverage;
+use crate::playground;
 use crate::project::{Project, read, remove_folder, write};
 use crate::sh::{Cmd, Result, which};
 use crate::toolchain;
@@ -34,6 +35,9 @@ fn debian() -> Result {
         || Cmd::new("python3").args(["-c", "import venv, ensurepip"]).output().is_err()
     {
         wanted.extend(["python3", "python3-venv"]);
+    }
+    if playground::browser().is_none() {
+        wanted.extend(playground::DEBIAN_PACKAGES);
     }
     if which("apt-get").is_none() {
         // The steps that miss something say what it is, and how to get it elsewhere.

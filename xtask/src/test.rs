@@ -7,7 +7,7 @@ use crate::project::Project;
 use crate::sh::Result;
 use crate::tally::Tally;
 use crate::toolchain::{BARE, Toolchain, WASM};
-use crate::{autobahn, coverage, interop, readme, setup};
+use crate::{autobahn, coverage, interop, playground, readme, setup};
 
 struct Step {
     name: &'static str,
@@ -23,6 +23,7 @@ const STEPS: &[Step] = &[
     Step { name: "wasm", about: "the core's test suite on wasm32, in Node", long: false, run: wasm },
     Step { name: "bare", about: "the core without an operating system", long: false, run: bare },
     Step { name: "interop", about: "JavaScript libraries of others", long: false, run: interop::run },
+    Step { name: "browser", about: "the playground in Chromium", long: false, run: playground::run },
     Step { name: "autobahn", about: "the Autobahn cases", long: false, run: autobahn::run },
     Step { name: "long", about: "the Rust tests that are marked as long, optimised", long: true, run: long },
     Step { name: "release", about: "the server as it ships", long: true, run: interop::release },
@@ -136,8 +137,9 @@ mod tests {
 
     #[test]
     fn full_adds_the_long_steps_and_names_pick_single_ones() {
-        check(&[], &["rust", "wasm", "bare", "interop", "autobahn"]);
-        let all = ["rust", "wasm", "bare", "interop", "autobahn", "long", "release", "readme", "coverage"];
+        let quick = ["rust", "wasm", "bare", "interop", "browser", "autobahn"];
+        check(&[], &quick);
+        let all = [&quick[..], &["long", "release", "readme", "coverage"]].concat();
         check(&["--full"], &all);
         check(&["long", "bare"], &["long", "bare"]);
         assert!(choose(&["rusty"]).is_err());
