@@ -16,6 +16,8 @@ mod peer;
 mod queue;
 mod random;
 mod router;
+#[cfg(feature = "sim")]
+pub mod sim;
 mod stats;
 mod time;
 pub mod wire;

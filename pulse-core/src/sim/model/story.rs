@@ -1,0 +1,315 @@
+//! A client's log, read: its requests with their answers, what it received, and when it was in which channel.
+
+use alloc::collections::BTreeMap;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::str;
+
+use crate::Dialect;
+use crate::wire::{Frame, Payload};
+
+use super::Broken;
+use crate::sim::client::{Client, What};
+
+/// One publication, by its publisher's number and its number among what that one published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Mark {
+    pub(crate) client: u32,
+    pub(crate) count: u32,
+}
+
+impl Mark {
+    /// A payload of about `len` bytes that says the mark; also one JSON text.
+    pub(crate) fn payload(self, len: usize) -> String {
+        let mut text = format!("\"{}.{} ", self.client, self.count);
+        let padding = len.saturating_sub(text.len() + 1);
+        text.extend(core::iter::repeat_n('x', padding));
+        text.push('"');
+        text
+    }
+
+    fn read(payload: Payload<'_>) -> Option<(Self, usize)> {
+        let mut bytes = Vec::new();
+        payload.append_to(&mut bytes);
+        let (mark, rest) = str::from_utf8(&bytes).ok()?.strip_prefix('"')?.split_once(' ')?;
+        let (client, count) = mark.split_once('.')?;
+        let right = rest.strip_suffix('"')?.bytes().all(|b| b == b'x');
+        let mark = Self { client: client.parse().ok()?, count: count.parse().ok()? };
+        right.then_some((mark, bytes.len()))
+    }
+}
+
+/// What a client asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wish {
+    Subscribe,
+    Unsubscribe,
+    Publish { len: usize },
+    Unavailable,
+}
+
+/// One request with an id.
+#[derive(Clone, Debug)]
+pub(super) struct Asked {
+    pub(super) id: u64,
+    pub(super) wish: Wish,
+    pub(super) channel: String,
+    /// Where in the log, and when.
+    pub(super) sent: (usize, u64),
+    pub(super) answer: Option<Answer>,
+}
+
+/// What a request was answered.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Answer {
+    pub(super) got: (usize, u64),
+    /// The code, if it was refused.
+    pub(super) code: Option<u16>,
+}
+
+impl Asked {
+    pub(super) fn is_acked(&self) -> bool {
+        self.answer.is_some_and(|answer| answer.code.is_none())
+    }
+}
+
+/// A publication as its publisher knows it.
+#[derive(Clone, Debug)]
+pub(super) struct Sent {
+    pub(super) mark: Mark,
+    pub(super) channel: String,
+    pub(super) at: u64,
+    pub(super) len: usize,
+    pub(super) id: Option<u64>,
+}
+
+/// One time that a client was in a channel, from the ack to the end.
+#[derive(Clone, Debug)]
+pub(super) struct Stay {
+    pub(super) channel: String,
+    /// Where in the log it asked, and when.
+    pub(super) asked: (usize, u64),
+    /// Where in the log its ack is, and when it came.
+    pub(super) acked: (usize, u64),
+    /// When it asked to leave, or the connection ended; never, where it stayed.
+    pub(super) left: Option<u64>,
+    /// What it received, with the place in the log.
+    pub(super) received: Vec<(usize, Mark)>,
+    /// Gaps: the place in the log, and the count where there is one.
+    pub(super) gaps: Vec<(usize, Option<u64>)>,
+}
+
+#[derive(Debug)]
+pub(super) struct Story {
+    pub(super) no: usize,
+    pub(super) dialect: Dialect,
+    /// In the order in which they were sent.
+    pub(super) requests: Vec<Asked>,
+    pub(super) published: Vec<Sent>,
+    pub(super) stays: Vec<Stay>,
+    /// Errors that answer no request: the place, the code.
+    pub(super) complaints: Vec<u16>,
+    pub(super) stopped: bool,
+    /// It sent something that deserves a complaint.
+    pub(super) rude: bool,
+    pub(super) garbage: bool,
+    pub(super) connect: Option<Option<String>>,
+    pub(super) connected: bool,
+    /// When it ended, and with which code: `None` in it where nobody gave one.
+    pub(super) end: Option<(u64, Option<u16>)>,
+    pub(super) hung_up: bool,
+    pub(super) broken: bool,
+}
+
+impl Story {
+    pub(super) fn read(no: usize, client: &Client) -> Result<Self, Broken> {
+        let mut reader = Reader {
+            story: Self {
+                no,
+                dialect: client.dialect(),
+                requests: Vec::new(),
+                published: Vec::new(),
+                stays: Vec::new(),
+                complaints: Vec::new(),
+                stopped: false,
+                rude: false,
+                garbage: false,
+                connect: None,
+                connected: false,
+                end: None,
+                hung_up: false,
+                broken: client.broken,
+            },
+            ids: BTreeMap::new(),
+            inside: BTreeMap::new(),
+        };
+        for (place, entry) in client.log().iter().enumerate() {
+            reader.entry(place, entry.at, &entry.what)?;
+        }
+        let mut story = reader.story;
+        let requests = &story.requests;
+        for stay in &mut story.stays {
+            // What was refused did not end it.
+            let leave = requests.iter().find(|asked| {
+                asked.wish == Wish::Unsubscribe
+                    && asked.channel == stay.channel
+                    && asked.sent.0 > stay.asked.0
+                    && asked.answer.is_none_or(|answer| answer.code.is_none())
+            });
+            stay.left = leave.map(|asked| asked.sent.1).or(story.end.map(|end| end.0));
+        }
+        Ok(story)
+    }
+
+    /// Whether it is there to the end of the run.
+    pub(super) fn lives(&self) -> bool {
+        self.end.is_none() && !self.broken
+    }
+
+    /// Whether something that was sent later than this was answered, so that this was taken too.
+    pub(super) fn was_taken(&self, sent_at: u64) -> bool {
+        self.requests.iter().any(|asked| asked.answer.is_some() && asked.sent.1 > sent_at)
+    }
+}
+
+struct Reader {
+    story: Story,
+    /// From a request's id to its place.
+    ids: BTreeMap<u64, usize>,
+    /// From a channel to the stay that is going on.
+    inside: BTreeMap<String, usize>,
+}
+
+impl Reader {
+    fn entry(&mut self, place: usize, at: u64, what: &What) -> Result<(), Broken> {
+        match what {
+            What::Sent(frame) => self.sent(place, at, &frame.get()),
+            What::Got(frame) => self.got(place, at, &frame.get())?,
+            What::Garbage => self.story.garbage = true,
+            What::Stopped => self.story.stopped = true,
+            What::Resumed => {}
+            What::HungUp => {
+                self.story.hung_up = true;
+                self.story.end = Some((at, None));
+            }
+            What::Ended(code) => self.story.end = Some((at, *code)),
+        }
+        Ok(())
+    }
+
+    fn sent(&mut self, place: usize, at: u64, frame: &Frame<'_>) {
+        let (id, wish, channel) = match *frame {
+            Frame::Connect(connect) => {
+                // A second one is a mistake, except for clients of the first release.
+                self.story.rude |= self.story.connect.is_some() && self.story.dialect != Dialect::Legacy;
+                return self.story.connect = Some(connect.token.map(ToString::to_string));
+            }
+            Frame::Subscribe(request) => (request.id, Wish::Subscribe, request.channel),
+            Frame::Unsubscribe(request) => (request.id, Wish::Unsubscribe, request.channel),
+            Frame::Publish(publish) => {
+                let (mark, len) =
+                    Mark::read(publish.payload).expect("what is published says what it is");
+                let channel = publish.channel.to_string();
+                self.story.published.push(Sent { mark, channel, at, len, id: publish.id });
+                let Some(id) = publish.id else { return };
+                (id, Wish::Publish { len }, publish.channel)
+            }
+            Frame::History(request) => (request.id, Wish::Unavailable, request.channel.unwrap_or_default()),
+            Frame::Refresh(request) => (request.id, Wish::Unavailable, ""),
+            Frame::Ping { .. } => return,
+            _ => return self.story.rude = true,
+        };
+        self.ids.insert(id, self.story.requests.len());
+        let channel = channel.to_string();
+        self.story.requests.push(Asked { id, wish, channel, sent: (place, at), answer: None });
+    }
+
+    fn got(&mut self, place: usize, at: u64, frame: &Frame<'_>) -> Result<(), Broken> {
+        let no = self.story.no;
+        match *frame {
+            Frame::Connected(_) => self.story.connected = true,
+            Frame::Ack(ack) => return self.answer(ack.id, Answer { got: (place, at), code: None }),
+            Frame::Error(error) if error.id == 0 => self.story.complaints.push(error.code),
+            Frame::Error(error) => {
+                return self.answer(error.id, Answer { got: (place, at), code: Some(error.code) });
+            }
+            Frame::Publish(publish) => {
+                let Some((mark, len)) = Mark::read(publish.payload) else {
+                    return Err(self.broken(publish.channel, "got a publication that nobody sent".into()));
+                };
+                let Some(&stay) = self.inside.get(publish.channel) else {
+                    let text = format!("got {mark:?} ({len} bytes) and is not in the channel");
+                    return Err(self.broken(publish.channel, text));
+                };
+                self.story.stays[stay].received.push((place, mark));
+            }
+            Frame::Gap(gap) => {
+                if self.story.dialect == Dialect::Legacy {
+                    return Err(self.broken(gap.channel, "is told of a gap in a frame it cannot know".into()));
+                }
+                let Some(&stay) = self.inside.get(gap.channel) else {
+                    return Err(self.broken(gap.channel, "is told of a gap and is not in the channel".into()));
+                };
+                self.story.stays[stay].gaps.push((place, gap.count));
+            }
+            Frame::Disconnect(_) | Frame::Ping { .. } | Frame::Pong { .. } => {}
+            _ => {
+                return Err(Broken::new("frames", "", format!("client {no} got {frame:?}")));
+            }
+        }
+        Ok(())
+    }
+
+    fn answer(&mut self, id: u64, answer: Answer) -> Result<(), Broken> {
+        let no = self.story.no;
+        let Some(&request) = self.ids.get(&id) else {
+            return Err(Broken::new("answers", "", format!("client {no} got an answer to {id}: {answer:?}")));
+        };
+        let asked = &mut self.story.requests[request];
+        if asked.answer.is_some() {
+            let text = format!("client {no} got two answers to {asked:?}: also {answer:?}");
+            return Err(Broken::new("answers", &asked.channel, text));
+        }
+        asked.answer = Some(answer);
+        if answer.code.is_none() {
+            let channel = asked.channel.clone();
+            match asked.wish {
+                Wish::Subscribe => {
+                    self.inside.insert(channel.clone(), self.story.stays.len());
+                    let (asked, acked) = (asked.sent, answer.got);
+                    let (received, gaps) = (Vec::new(), Vec::new());
+                    self.story.stays.push(Stay { channel, asked, acked, left: None, received, gaps });
+                }
+                Wish::Unsubscribe => {
+                    self.inside.remove(&channel);
+                }
+                Wish::Publish { .. } | Wish::Unavailable => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn broken(&self, channel: &str, text: String) -> Broken {
+        Broken::new("delivery", channel, format!("client {} {text}", self.story.no))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[cfg(all(target_family = "wasm", target_os = "unknown"))]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    use super::*;
+
+    #[test]
+    fn a_payload_says_its_mark_and_a_changed_one_does_not() {
+        let mark = Mark { client: 12, count: 3 };
+        for len in [0, 10, 500] {
+            let payload = mark.payload(len);
+            assert_eq!(Mark::read(payload.as_bytes().into()), Some((mark, payload.len())));
+        }
+        assert_eq!(Mark::read((&b"\"1.2 xxyxx\""[..]).into()), None);
+        assert_eq!(Mark::read((&b"\"1.2 xxxx"[..]).into()), None);
+    }
+}
