@@ -1,7 +1,7 @@
-//! Channels of one router: their names, their subscribers and the numbers that their publications get.
+//! Channels of one router: their names, their subscribers, where they are at home and the numbers of their publications.
 //!
-//! A channel exists from its first subscription to the end of its last. Who may subscribe, and what a
-//! subscriber is sent, are others' business.
+//! A channel exists while somebody needs it here: a subscriber, a leaf or a member. Who may subscribe, and what a subscriber is
+//! sent, are others' business.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -10,6 +10,8 @@ use core::hash::BuildHasher;
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 
+use crate::peer::Shards;
+
 /// One subscriber: its connection's slot, and where the connection keeps this subscription in its own list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Subscriber {
@@ -17,46 +19,94 @@ pub(crate) struct Subscriber {
     pub(crate) at: u32,
 }
 
-/// A channel that has subscribers. At most 64 B, beside its name and its list.
+/// A channel that somebody needs here. At most 64 B, beside its name and its list.
 #[derive(Debug, Default)]
 pub(crate) struct Channel {
     pub(crate) name: Box<str>,
     pub(crate) subscribers: Vec<Subscriber>,
     /// Number of the newest publication; the next one gets one more. Invariant: nothing is delivered unnumbered.
+    /// In a leaf: of the newest one that came or is known to be missed.
     pub(crate) offset: u64,
+    /// At home: the peers that have subscribers, one bit each.
+    pub(crate) leaves: u64,
+    /// Names this life of the channel at its home.
+    pub(crate) epoch: u32,
+    /// The router that numbers the publications.
+    pub(crate) home: u16,
+    /// In a leaf: its home has not said yet from which publication on it takes part.
+    pub(crate) joining: bool,
+    /// At home: it has members, so it lives on without subscribers.
+    pub(crate) peopled: bool,
 }
+
+impl Channel {
+    /// Whether nobody needs it here any more.
+    pub(crate) fn is_vacant(&self) -> bool {
+        self.subscribers.is_empty() && self.leaves == 0 && !self.peopled
+    }
+}
+
+/// The hash of a channel's name: where it is in the table, and where it is at home.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Hash(u64);
 
 /// The channels of a router, by name and by a dense index that lives as long as the channel does.
 #[derive(Debug)]
 pub(crate) struct Channels {
     hasher: FixedState,
+    shards: Shards,
     names: HashTable<u32>,
     channels: Vec<Channel>,
     free: Vec<u32>,
+    /// How many are at home here.
+    num_home: usize,
 }
 
 impl Channels {
-    /// `seed` keys the hash: channel names come from clients, who must not be able to make them collide.
-    pub(crate) fn new(seed: u64) -> Self {
+    /// `seed` keys the hash: channel names come from clients, who must not be able to make them collide. Routers that share
+    /// channels have the same one.
+    pub(crate) fn new(seed: u64, shards: Shards) -> Self {
         Self {
             hasher: FixedState::with_seed(seed),
+            shards,
             names: HashTable::new(),
             channels: Vec::new(),
             free: Vec::new(),
+            num_home: 0,
         }
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.names.len()
+    /// How many channels are at home here.
+    pub(crate) fn num_home(&self) -> usize {
+        self.num_home
     }
 
-    pub(crate) fn find(&self, name: &str) -> Option<u32> {
-        self.names.find(self.hash(name), |&at| *self.channels[at as usize].name == *name).copied()
+    #[inline]
+    pub(crate) fn hash(&self, name: &str) -> Hash {
+        Hash(self.hasher.hash_one(name))
+    }
+
+    /// Where a channel is at home, which need not exist.
+    #[inline]
+    pub(crate) fn home(&self, hash: Hash) -> u16 {
+        self.shards.home(hash.0)
+    }
+
+    /// Whether a channel's home is this router.
+    pub(crate) fn is_home(&self, channel: u32) -> bool {
+        self.channels[channel as usize].home == self.shards.index
+    }
+
+    #[inline]
+    pub(crate) fn find(&self, hash: Hash, name: &str) -> Option<u32> {
+        self.names.find(hash.0, |&at| *self.channels[at as usize].name == *name).copied()
     }
 
     /// Makes a channel. The caller knows that there is none of this name.
-    pub(crate) fn create(&mut self, name: &str) -> u32 {
-        let channel = Channel { name: name.into(), ..Channel::default() };
+    pub(crate) fn create(&mut self, hash: Hash, name: &str) -> u32 {
+        let home = self.home(hash);
+        self.num_home += usize::from(home == self.shards.index);
+        let channel = Channel { name: name.into(), home, ..Channel::default() };
         let at = match self.free.pop() {
             Some(at) => {
                 self.channels[at as usize] = channel;
@@ -68,8 +118,17 @@ impl Channels {
             }
         };
         let Self { names, channels, hasher, .. } = self;
-        names.insert_unique(hasher.hash_one(name), at, |&at| hasher.hash_one(&*channels[at as usize].name));
+        names.insert_unique(hash.0, at, |&at| hasher.hash_one(&*channels[at as usize].name));
         at
+    }
+
+    /// Forgets a channel that nobody needs.
+    pub(crate) fn remove(&mut self, channel: u32) {
+        let Channel { name, home, .. } = core::mem::take(&mut self.channels[channel as usize]);
+        let entry = self.names.find_entry(self.hasher.hash_one(&*name), |&at| at == channel);
+        entry.expect("a channel is in the table by its name").remove();
+        self.num_home -= usize::from(home == self.shards.index);
+        self.free.push(channel);
     }
 
     /// Adds a subscriber at the end of the list and returns its place there.
@@ -80,18 +139,10 @@ impl Channels {
     }
 
     /// Takes a subscriber out. Returns the one that now stands in its place, whose own note must be mended.
-    /// The channel goes with its last subscriber.
     pub(crate) fn leave(&mut self, channel: u32, place: u32) -> Option<Subscriber> {
         let list = &mut self.channels[channel as usize].subscribers;
         list.swap_remove(place as usize);
-        let moved = list.get(place as usize).copied();
-        if list.is_empty() {
-            let name = core::mem::take(&mut self.channels[channel as usize]).name;
-            let entry = self.names.find_entry(self.hash(&name), |&at| at == channel);
-            entry.expect("a channel is in the table by its name").remove();
-            self.free.push(channel);
-        }
-        moved
+        list.get(place as usize).copied()
     }
 
     /// Follows a subscription that moved within its connection's list.
@@ -110,13 +161,18 @@ impl Channels {
         &self.channels[channel as usize]
     }
 
-    /// A number that stands for a publication's key, never 0. Keyed like the names.
-    pub(crate) fn key(&self, key: &str) -> u64 {
-        self.hash(key).max(1)
+    pub(crate) fn get_mut(&mut self, channel: u32) -> &mut Channel {
+        &mut self.channels[channel as usize]
     }
 
-    fn hash(&self, name: &str) -> u64 {
-        self.hasher.hash_one(name)
+    /// The channels that exist, in the order of their indices.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &Channel)> {
+        (0..).zip(&self.channels).filter(|(_, channel)| !channel.name.is_empty())
+    }
+
+    /// A number that stands for a publication's key, never 0. Keyed like the names.
+    pub(crate) fn key(&self, key: &str) -> u64 {
+        self.hash(key).0.max(1)
     }
 }
 
@@ -127,28 +183,35 @@ mod tests {
 
     use super::*;
 
+    fn channels() -> Channels {
+        Channels::new(1, Shards::default())
+    }
+
     fn subscriber(slot: u32) -> Subscriber {
         Subscriber { slot, at: 0 }
     }
 
     #[test]
-    fn a_channel_lives_from_its_first_to_its_last_subscriber() {
-        let mut channels = Channels::new(1);
-        let a = channels.create("a");
+    fn a_channel_is_found_until_it_is_removed() {
+        let mut channels = channels();
+        let (hash, other) = (channels.hash("a"), channels.hash("b"));
+        let a = channels.create(hash, "a");
         let place = channels.join(a, subscriber(7));
-        assert_eq!(channels.find("a"), Some(a));
+        assert_eq!(channels.find(hash, "a"), Some(a));
         assert_eq!((channels.number(a), channels.number(a)), (1, 2));
         assert_eq!(channels.leave(a, place), None);
-        assert_eq!((channels.find("a"), channels.len()), (None, 0));
-        let b = channels.create("b");
+        assert!(channels.get(a).is_vacant());
+        channels.remove(a);
+        assert_eq!((channels.find(hash, "a"), channels.num_home()), (None, 0));
+        let b = channels.create(other, "b");
         assert_eq!(b, a, "the place is used again");
         assert_eq!(channels.number(b), 1, "with numbers of its own");
     }
 
     #[test]
     fn leaving_tells_who_moved_into_the_gap() {
-        let mut channels = Channels::new(1);
-        let a = channels.create("a");
+        let mut channels = channels();
+        let a = channels.create(channels.hash("a"), "a");
         for slot in 0..3 {
             channels.join(a, subscriber(slot));
         }

@@ -6,8 +6,9 @@
 mod message;
 mod outbox;
 
+pub(crate) use message::put_publish;
 pub use message::{BadParcel, PeerMessage};
-pub(crate) use outbox::Outbox;
+pub(crate) use outbox::{Asked, Outbox};
 
 use crate::random::mix;
 

@@ -36,23 +36,12 @@ pub(crate) enum Asked {
         conn: ConnId,
         /// The request's id.
         id: u64,
-        /// What for, where the answer differs.
-        what: Wanted,
     },
     /// A channel wants to become a leaf of its home.
     Channel {
         /// The channel's index.
         channel: u32,
     },
-}
-
-/// What a client's request was.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Wanted {
-    /// An ack, or a reply as it comes.
-    Answer,
-    /// An ack; if it is refused, the connection is not present in this channel after all.
-    Presence(u32),
 }
 
 impl Outbox {
@@ -119,7 +108,7 @@ mod tests {
     use alloc::vec;
 
     fn asked(id: u64) -> Asked {
-        Asked::Client { conn: ConnId::new(1, 1), id, what: Wanted::Answer }
+        Asked::Client { conn: ConnId::new(1, 1), id }
     }
 
     #[test]

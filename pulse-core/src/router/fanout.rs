@@ -140,6 +140,11 @@ impl Fanout {
         Message(self.bounds.len() as u32 - 2)
     }
 
+    /// A message's bytes, its length prefix included.
+    pub(crate) fn bytes(&self, message: Message) -> &[u8] {
+        bytes(&self.palette, &self.bounds, message.0)
+    }
+
     /// Appends a message to what a connection has to get.
     #[inline]
     pub(crate) fn push(&mut self, slot: u32, message: Message) {

@@ -1,13 +1,18 @@
 //! One thread's worth of Pulse: every connection and channel of it, from input bytes to output batches.
 //!
-//! This file owns the turn and the life of connections; `requests` answers what clients ask, `fanout` decides which
-//! bytes go to whom (with `lists`), `timer` when a silent connection is looked at.
+//! This file owns the turn and the life of connections. `requests` answers what clients ask, with `subscriptions`,
+//! `publications` and, where a request cannot be decided at once, `waiting`; `peers` speaks with other routers; `fanout`
+//! decides which bytes go to whom (with `lists`), `timer` when a silent connection is looked at.
 
 mod fanout;
 mod lists;
+mod peers;
+mod publications;
 mod requests;
 mod session;
+mod subscriptions;
 mod timer;
+mod waiting;
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
@@ -18,17 +23,20 @@ use hashbrown::HashMap;
 use crate::channel::Channels;
 use crate::grant::Rulebook;
 use crate::link::Encoding;
+use crate::peer::Outbox;
 use crate::queue::Meta;
 use crate::random::{Random, Seed, mix};
 use crate::wire::{CloseCode, Disconnect, Frame};
 use crate::{
-    Answer, BadParcel, Batch, ConnId, Dialect, Effect, Kind, Limits, Link, Namespace, Now, PeerId, Rule,
-    Rules, Shards, Stats, Ticket, Time, limits,
+    Answer, Batch, ConnId, Dialect, Effect, Kind, Limits, Link, Namespace, Now, PeerId, Rule, Rules, Shards,
+    Stats, Ticket, Time, limits,
 };
 
 use fanout::Fanout;
 use lists::Message;
+use peers::Unsent;
 use session::{Conn, State};
+use subscriptions::Joining;
 use timer::{Deadlines, Heartbeat};
 
 /// What a router is made with.
@@ -94,7 +102,12 @@ pub struct Router {
     free: Vec<u32>,
     deadlines: Deadlines,
     channels: Channels,
+    /// By index: channels that wait for their home to take this router as a leaf.
+    joining: HashMap<u32, Joining, foldhash::fast::FixedState>,
     fanout: Fanout,
+    /// By the peer's number; this router's own is never used. Empty while it is alone.
+    outboxes: Vec<Outbox>,
+    unsent: Unsent,
     effects: VecDeque<Effect>,
     tickets: HashMap<Ticket, ConnId, foldhash::fast::FixedState>,
     last_ticket: u64,
@@ -112,10 +125,27 @@ type Slot = u32;
 
 impl Router {
     /// A router without connections. The same configuration, seed and inputs give the same outputs.
+    ///
+    /// # Panics
+    /// If `config.shards` has no place for this router: a count of 0 or over [`Shards::MAX`], or an index that is not below it.
     #[must_use]
     pub fn new(config: Config, seed: Seed) -> Self {
+        let shards = config.shards;
+        assert!(
+            shards.index < shards.count && shards.count <= Shards::MAX,
+            "shard {} of {}: indices are below the count, and that is at most {}",
+            shards.index,
+            shards.count,
+            Shards::MAX
+        );
         let mut random = Random::new(seed);
-        let (name_key, hash_key) = (random.next(), random.next());
+        let (mut name_key, mut hash_key) = (random.next(), random.next());
+        let mut outboxes = Vec::new();
+        if shards.count > 1 {
+            // What all of them have to agree on: homes, and names that no two of their connections share.
+            (name_key, hash_key) = (mix(shards.key), mix(!shards.key));
+            outboxes.resize_with(shards.count.into(), Outbox::new);
+        }
         Self {
             rulebook: Rulebook::new(config.rules, config.namespaces.clone()),
             random,
@@ -124,7 +154,10 @@ impl Router {
             conns: Vec::new(),
             free: Vec::new(),
             deadlines: Deadlines::new(&config.heartbeat),
-            channels: Channels::new(hash_key),
+            channels: Channels::new(hash_key, shards),
+            joining: HashMap::with_hasher(foldhash::fast::FixedState::default()),
+            outboxes,
+            unsent: Unsent::default(),
             fanout: Fanout::new(config.limits.queue_bytes as usize),
             effects: VecDeque::new(),
             tickets: HashMap::with_hasher(foldhash::fast::FixedState::default()),
@@ -230,34 +263,8 @@ impl Router {
     pub fn answer(&mut self, ticket: Ticket, answer: Answer) {
         let Some(conn) = self.tickets.remove(&ticket) else { return };
         let slot = self.live(conn).expect("a ticket goes with its connection");
-        self.resume(slot, answer);
+        self.resume(slot, Some(&answer));
         self.close_overflowed();
-    }
-
-    /// Takes what another router has said ([`Effect::Send`]).
-    ///
-    /// # Errors
-    /// [`BadParcel`] if the bytes are no messages of this version. What came before the bad one is done; the host ends the
-    /// session with [`peer_lost`](Self::peer_lost).
-    pub fn peer(&mut self, from: PeerId, parcel: &[u8]) -> Result<(), BadParcel> {
-        let _ = (from, parcel);
-        Ok(())
-    }
-
-    /// `false` when enough waits for a peer: no more parcels are handed out for it, publications that it misses are noted,
-    /// and connections that publish through it are paused, all within bounds. `true` once there is room again.
-    pub fn set_peer_writable(&mut self, peer: PeerId, writable: bool) {
-        let _ = (peer, writable);
-    }
-
-    /// The session with a peer is over: what was said and not heard yet is lost. All peers are joined at first.
-    pub fn peer_lost(&mut self, peer: PeerId) {
-        let _ = peer;
-    }
-
-    /// A session with a peer begins, with nothing of an earlier one in it. Both sides begin together.
-    pub fn peer_joined(&mut self, peer: PeerId) {
-        let _ = peer;
     }
 
     /// Tells every client that the server goes, and to come back at some moment within `spread_ms` milliseconds.
@@ -291,7 +298,7 @@ impl Router {
         while let Some(slot) = self.fanout.poll_drained() {
             self.ask_to_close(slot);
         }
-        self.effects.pop_front()
+        self.effects.pop_front().or_else(|| self.poll_parcel())
     }
 
     /// When [`advance`](Self::advance) is due at the latest; `None` while nothing can fall due.
@@ -303,7 +310,7 @@ impl Router {
     /// Whether the turn holds as much as it should: drain before the next input.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        self.fanout.is_full()
+        self.fanout.is_full() || self.unsent.is_full()
     }
 
     // ---- getters
@@ -315,8 +322,8 @@ impl Router {
         Stats {
             frames_out: frames,
             bytes_out: bytes,
-            dropped,
-            channels: self.channels.len() as u64,
+            dropped: dropped + self.stats.dropped,
+            channels: self.channels.num_home() as u64,
             ..self.stats
         }
     }
@@ -324,7 +331,13 @@ impl Router {
     /// Number of the newest publication in a channel that has subscribers, 0 before the first.
     #[must_use]
     pub fn top(&self, channel: &str) -> Option<u64> {
-        self.channels.find(channel).map(|at| self.channels.get(at).offset)
+        self.channels.find(self.channels.hash(channel), channel).map(|at| self.channels.get(at).offset)
+    }
+
+    /// The router that numbers a channel's publications, whether the channel exists or not.
+    #[must_use]
+    pub fn home(&self, channel: &str) -> PeerId {
+        PeerId(self.channels.home(self.channels.hash(channel)))
     }
 
     /// Bytes that wait for a connection which takes nothing, with what the list itself takes; 0 for any other.
@@ -336,11 +349,17 @@ impl Router {
     /// The name that a connection's client was told.
     #[must_use]
     pub fn name(&self, conn: ConnId) -> [u8; 16] {
-        let mixed = mix(conn.to_bits() ^ self.name_key);
+        let mixed = self.client(conn);
         core::array::from_fn(|i| b"0123456789abcdef"[(mixed >> (60 - 4 * i)) as usize & 15])
     }
 
     // ---- the life of a connection
+
+    /// The name that a connection's client was told, as a number.
+    fn client(&self, conn: ConnId) -> u64 {
+        // A bijection: no two connections of routers with one key have one name, up to 16 million connections each.
+        mix(conn.to_bits() ^ u64::from(self.config.shards.index) << 24 ^ self.name_key)
+    }
 
     fn live(&self, id: ConnId) -> Option<Slot> {
         let conn = self.conns.get(id.slot() as usize)?;
@@ -430,6 +449,13 @@ impl Router {
 struct Shared([Option<Message>; Encoding::COUNT]);
 
 impl Shared {
+    /// A frame whose MessagePack is a message already.
+    fn with(message: Message) -> Self {
+        let mut shared = Self::default();
+        shared.0[Encoding::MessagePack as usize] = Some(message);
+        shared
+    }
+
     /// The message in one encoding. The frame has to be the same in every call.
     fn message(&mut self, encoding: Encoding, meta: Meta, frame: &Frame<'_>, fanout: &mut Fanout) -> Message {
         let encode = |out: &mut Vec<u8>| encoding.encode(frame, out);

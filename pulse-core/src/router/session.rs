@@ -72,11 +72,12 @@ impl Conn {
     }
 }
 
-/// Requests that wait while the host decides about the first of them.
+/// Requests that wait until the first of them can be decided.
 #[derive(Debug)]
 pub(crate) struct Waiting {
-    pub(crate) ticket: Ticket,
-    /// Whole frames with their prefixes; the first one is being decided.
+    /// Of the question to the host, if that is what they wait for.
+    pub(crate) ticket: Option<Ticket>,
+    /// Whole frames with their prefixes.
     pub(crate) frames: Vec<u8>,
 }
 

@@ -103,6 +103,12 @@ impl ErrorCode {
     pub fn row(self) -> Option<&'static ErrorRow> {
         ERRORS.iter().find(|row| row.code == self.0)
     }
+
+    /// The text for people; empty for a number that this version does not send.
+    #[must_use]
+    pub fn text(self) -> &'static str {
+        self.row().map_or("", |row| row.text)
+    }
 }
 
 /// Why a connection ends. The number's range alone tells a client whether to come back.

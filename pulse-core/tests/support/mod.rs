@@ -3,9 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use pulse_core::wire::{self, Frame, Payload, Publish, Split, Subscribe, Unsubscribe};
+use pulse_core::wire::{self, Frame, Gap, Payload, Publish, Split, Subscribe, Unsubscribe};
 use pulse_core::{
-    Answer, Config, ConnId, Dialect, Effect, Kind, Link, Now, Request, Router, Seed, Ticket, Time,
+    Answer, Config, ConnId, Dialect, Effect, Kind, Link, Now, PeerId, Request, Router, Seed, Shards, Ticket,
+    Time,
 };
 
 /// A router, its clock and what its clients have seen.
@@ -15,13 +16,15 @@ pub struct World {
     seen: BTreeMap<ConnId, Vec<String>>,
     pub effects: Vec<String>,
     pub tickets: Vec<Ticket>,
+    /// What it has to say to other routers.
+    pub parcels: Vec<(PeerId, Vec<u8>)>,
 }
 
 impl World {
     pub fn new(config: Config) -> Self {
         let mut router = Router::new(config, Seed(42));
         router.advance(Now::default());
-        Self { router, now_ms: 0, seen: BTreeMap::new(), effects: vec![], tickets: vec![] }
+        Self { router, now_ms: 0, seen: BTreeMap::new(), effects: vec![], tickets: vec![], parcels: vec![] }
     }
 
     /// A client that said `connect` and was answered.
@@ -71,6 +74,11 @@ impl World {
         }
         while let Some(effect) = self.router.poll_effect() {
             self.effects.push(match effect {
+                Effect::Send { to, parcel } => {
+                    assert!(!parcel.is_empty(), "a parcel has a message");
+                    self.parcels.push((to, parcel));
+                    continue;
+                }
                 Effect::Close { conn, code } => format!("close {} {}", conn.slot(), code.0),
                 Effect::Ping { conn } => format!("ping {}", conn.slot()),
                 Effect::Pause { conn, paused } => format!("pause {} {paused}", conn.slot()),
@@ -79,6 +87,13 @@ impl World {
                     match *request {
                         Request::Subscribe { channel, .. } => {
                             format!("may {} subscribe {channel}", conn.slot())
+                        }
+                        Request::Connect { token } => {
+                            format!(
+                                "may {} connect with {}",
+                                conn.slot(),
+                                token.as_deref().unwrap_or("nothing")
+                            )
                         }
                         Request::Publish { channel } => format!("may {} publish {channel}", conn.slot()),
                         other => panic!("{other:?}"),
@@ -163,10 +178,124 @@ fn line(frame: &Frame<'_>) -> String {
         }
         Frame::Error(e) => format!("error {} {}", e.id, e.code),
         Frame::Disconnect(d) => format!("disconnect {}", d.code),
-        Frame::Gap(gap) => format!("gap {} {}", gap.channel, gap.count.unwrap_or(0)),
+        Frame::Gap(Gap { channel, reason: "slow_consumer", count: Some(count), .. }) => {
+            format!("gap {channel} {count}")
+        }
+        Frame::Gap(gap) => {
+            let count = gap.count.map_or("some".into(), |count| count.to_string());
+            format!("gap {} {count} {}", gap.channel, gap.reason)
+        }
+        Frame::Unsubscribed(u) => format!("unsubscribed {} {}", u.channel, u.code),
         Frame::Ping { .. } => "ping".into(),
         Frame::Pong { timestamp } => format!("pong {}", timestamp.unwrap_or(0)),
         other => panic!("unexpected {other:?}"),
+    }
+}
+
+/// Several routers that share channels. Parcels go at once unless their way is shut.
+pub struct Cluster {
+    pub worlds: Vec<World>,
+    /// From and to: what is on its way.
+    ways: BTreeMap<(u16, u16), Way>,
+}
+
+#[derive(Default)]
+struct Way {
+    shut: bool,
+    parcels: Vec<Vec<u8>>,
+}
+
+impl Cluster {
+    pub fn new(count: u16, config: &Config) -> Self {
+        let shards = |index| Shards { index, count, key: 7 };
+        let world = |index| World::new(Config { shards: shards(index), ..config.clone() });
+        Self { worlds: (0..count).map(world).collect(), ways: BTreeMap::new() }
+    }
+
+    /// Drains all routers and carries their parcels until there is nothing left to carry.
+    pub fn settle(&mut self) {
+        loop {
+            for (from, world) in self.worlds.iter_mut().enumerate() {
+                world.drain();
+                for (to, parcel) in world.parcels.drain(..) {
+                    self.ways.entry((from as u16, to.0)).or_default().parcels.push(parcel);
+                }
+            }
+            let mut idle = true;
+            for (&(from, to), way) in self.ways.iter_mut().filter(|(_, way)| !way.shut) {
+                for parcel in way.parcels.drain(..) {
+                    idle = false;
+                    self.worlds[usize::from(to)].router.peer(PeerId(from), &parcel).expect("it is a parcel");
+                }
+            }
+            if idle {
+                return;
+            }
+        }
+    }
+
+    /// What is said from now on waits, and the sender's host says that no more fits.
+    pub fn shut(&mut self, from: u16, to: u16) {
+        self.ways.entry((from, to)).or_default().shut = true;
+        self.worlds[usize::from(from)].router.set_peer_writable(PeerId(to), false);
+    }
+
+    pub fn reopen(&mut self, from: u16, to: u16) {
+        self.ways.entry((from, to)).or_default().shut = false;
+        self.worlds[usize::from(from)].router.set_peer_writable(PeerId(to), true);
+        self.settle();
+    }
+
+    /// The two lose each other; what was on its way is lost.
+    pub fn part(&mut self, a: u16, b: u16) {
+        for (one, other) in [(a, b), (b, a)] {
+            self.ways.remove(&(one, other));
+            self.worlds[usize::from(one)].router.peer_lost(PeerId(other));
+        }
+        self.settle();
+    }
+
+    pub fn rejoin(&mut self, a: u16, b: u16) {
+        for (one, other) in [(a, b), (b, a)] {
+            self.worlds[usize::from(one)].router.peer_joined(PeerId(other));
+        }
+        self.settle();
+    }
+
+    pub fn client(&mut self, at: u16) -> (u16, ConnId) {
+        (at, self.worlds[usize::from(at)].client())
+    }
+
+    pub fn send(&mut self, (at, conn): (u16, ConnId), frames: &[Frame<'_>]) {
+        self.worlds[usize::from(at)].send_all(conn, frames);
+    }
+
+    pub fn subscribe(&mut self, client: (u16, ConnId), channel: &str) {
+        self.send(client, &[subscribe(1, channel)]);
+        assert_eq!(self.sees(client).last().map(String::as_str), Some("ack 1"));
+    }
+
+    pub fn close(&mut self, (at, conn): (u16, ConnId)) {
+        self.worlds[usize::from(at)].router.closed(conn);
+        self.settle();
+    }
+
+    /// Settles, then what a client has seen.
+    pub fn sees(&mut self, (at, conn): (u16, ConnId)) -> Vec<String> {
+        self.settle();
+        self.worlds[usize::from(at)].take(conn)
+    }
+
+    pub fn router(&mut self, at: u16) -> &mut Router {
+        &mut self.worlds[usize::from(at)].router
+    }
+
+    /// A channel that is at home at this router.
+    pub fn channel_of(&mut self, home: u16) -> String {
+        (0..)
+            .map(|n| format!("c{n}"))
+            .find(|name| self.worlds[0].router.home(name) == PeerId(home))
+            .expect("names without end have every home")
     }
 }
 

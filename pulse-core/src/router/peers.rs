@@ -1,0 +1,386 @@
+//! The other routers that hold channels with this one: what they say, what they are told, and what happens when one is lost.
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+
+use crate::limits::TURN_BYTES;
+use crate::peer::{Asked, Outbox, PeerMessage};
+use crate::queue::Meta;
+use crate::wire::{self, Ack, ErrorCode, Frame, Split};
+use crate::{BadParcel, ConnId, Effect, PeerId};
+
+use super::publications::Source;
+use super::session::State;
+use super::{Router, Slot};
+
+/// Which outboxes have something for the host to carry.
+#[derive(Debug, Default)]
+pub(super) struct Unsent {
+    peers: VecDeque<u16>,
+    /// Bytes in outboxes that the host takes parcels of.
+    bytes: usize,
+}
+
+impl Unsent {
+    /// Whether this turn holds as much for peers as a turn should.
+    pub(super) fn is_full(&self) -> bool {
+        self.bytes >= TURN_BYTES
+    }
+}
+
+impl Router {
+    /// Takes what another router has said ([`Effect::Send`]).
+    ///
+    /// # Errors
+    /// [`BadParcel`] if the bytes are no messages of this version. What came before the bad one is done; the host ends the
+    /// session with [`peer_lost`](Self::peer_lost).
+    pub fn peer(&mut self, from: PeerId, parcel: &[u8]) -> Result<(), BadParcel> {
+        let Some(outbox) = self.outbox(from) else { return Err(BadParcel) };
+        let mut bytes = if outbox.connected { parcel } else { &[] };
+        while !bytes.is_empty() {
+            let (message, rest) = PeerMessage::decode(bytes)?;
+            self.hear(from.0, message)?;
+            bytes = rest;
+        }
+        self.close_overflowed();
+        Ok(())
+    }
+
+    /// `false` when enough waits for a peer: no more parcels are handed out for it, publications that it misses are noted,
+    /// and connections that publish through it are paused, all within bounds. `true` once there is room again.
+    pub fn set_peer_writable(&mut self, peer: PeerId, writable: bool) {
+        let Some(outbox) = self.outbox(peer) else { return };
+        if core::mem::replace(&mut outbox.writable, writable) == writable {
+            return;
+        }
+        let (len, missed) = (outbox.parcel.len(), core::mem::take(&mut outbox.missed));
+        if !writable {
+            outbox.missed = missed;
+            self.unsent.bytes -= len;
+            return;
+        }
+        self.unsent.bytes += len;
+        for channel in missed {
+            let entry = self.channels.get(channel);
+            Self::send(&mut self.outboxes, &mut self.unsent, peer.0, |out| {
+                PeerMessage::Missed { channel: &entry.name, offset: entry.offset }.encode(out);
+            });
+        }
+        self.list(peer.0);
+        self.unpause(peer.0);
+        self.close_overflowed();
+    }
+
+    /// The session with a peer is over: what was said and not heard yet is lost. All peers are joined at first.
+    pub fn peer_lost(&mut self, peer: PeerId) {
+        let Some(outbox) = self.outbox(peer).filter(|outbox| outbox.connected) else { return };
+        if outbox.writable {
+            let len = outbox.parcel.len();
+            self.unsent.bytes -= len;
+        }
+        for asked in self.outboxes[usize::from(peer.0)].end() {
+            if let Asked::Client { conn, id } = asked
+                && let Some(slot) = self.open_slot(conn)
+            {
+                self.refuse_lost(slot, id);
+            }
+        }
+        let leaves: Vec<u32> =
+            self.channels.iter().filter(|(_, c)| c.home == peer.0).map(|(at, _)| at).collect();
+        leaves.into_iter().for_each(|channel| self.lose_home(channel));
+        let bit = 1 << peer.0;
+        let homes: Vec<u32> =
+            self.channels.iter().filter(|(_, c)| c.leaves & bit != 0).map(|(at, _)| at).collect();
+        for channel in homes {
+            self.channels.get_mut(channel).leaves &= !bit;
+            self.vacate(channel);
+        }
+        self.unpause(peer.0);
+        self.close_overflowed();
+    }
+
+    /// A session with a peer begins, with nothing of an earlier one in it. Both sides begin together.
+    pub fn peer_joined(&mut self, peer: PeerId) {
+        let Some(outbox) = self.outbox(peer).filter(|outbox| !outbox.connected) else { return };
+        (outbox.connected, outbox.writable) = (true, true);
+        let leaves: Vec<u32> =
+            self.channels.iter().filter(|(_, c)| c.home == peer.0).map(|(at, _)| at).collect();
+        leaves.into_iter().for_each(|channel| self.ask_to_join(channel));
+    }
+
+    /// The next parcel for a peer.
+    pub(super) fn poll_parcel(&mut self) -> Option<Effect> {
+        while let Some(peer) = self.unsent.peers.pop_front() {
+            let outbox = &mut self.outboxes[usize::from(peer)];
+            outbox.listed = false;
+            if outbox.writable && !outbox.parcel.is_empty() {
+                let parcel = core::mem::take(&mut outbox.parcel);
+                self.unsent.bytes -= parcel.len();
+                return Some(Effect::Send { to: PeerId(peer), parcel });
+            }
+        }
+        None
+    }
+
+    /// Appends a message to what a peer has to be told. Not a method, so that the message may borrow from the router.
+    #[inline]
+    pub(super) fn send(
+        outboxes: &mut [Outbox],
+        unsent: &mut Unsent,
+        peer: u16,
+        encode: impl FnOnce(&mut Vec<u8>),
+    ) {
+        let outbox = &mut outboxes[usize::from(peer)];
+        if !outbox.connected {
+            return;
+        }
+        let before = outbox.parcel.len();
+        encode(&mut outbox.parcel);
+        if outbox.writable {
+            unsent.bytes += outbox.parcel.len() - before;
+            if !outbox.listed {
+                outbox.listed = true;
+                unsent.peers.push_back(peer);
+            }
+        }
+    }
+
+    fn say(&mut self, peer: u16, message: PeerMessage<'_>) {
+        Self::send(&mut self.outboxes, &mut self.unsent, peer, |out| message.encode(out));
+    }
+
+    fn list(&mut self, peer: u16) {
+        let outbox = &mut self.outboxes[usize::from(peer)];
+        if !outbox.listed && !outbox.parcel.is_empty() {
+            outbox.listed = true;
+            self.unsent.peers.push_back(peer);
+        }
+    }
+
+    /// A peer's outbox; `None` for a number that no peer has, this router's own included.
+    fn outbox(&mut self, peer: PeerId) -> Option<&mut Outbox> {
+        if peer.0 == self.config.shards.index { None } else { self.outboxes.get_mut(usize::from(peer.0)) }
+    }
+
+    /// A connection that still takes answers.
+    fn open_slot(&self, conn: ConnId) -> Option<Slot> {
+        self.live(conn).filter(|slot| self.conns[*slot as usize].state == State::Open)
+    }
+
+    fn find(&self, name: &str) -> Option<u32> {
+        self.channels.find(self.channels.hash(name), name)
+    }
+
+    /// One message of a peer.
+    fn hear(&mut self, from: u16, message: PeerMessage<'_>) -> Result<(), BadParcel> {
+        match message {
+            PeerMessage::Subscribe { ticket, channel } => self.on_subscribe(from, ticket, channel),
+            PeerMessage::Unsubscribe { channel } => self.on_unsubscribe(from, channel),
+            PeerMessage::Publish { ticket, channel, frame } => {
+                return self.on_publish(from, ticket, channel, frame);
+            }
+            PeerMessage::Presence { ticket, .. } => {
+                let code = ErrorCode::NOT_AVAILABLE.0;
+                self.say(from, PeerMessage::Refused { ticket, code });
+            }
+            PeerMessage::Subscribed { ticket, epoch, offset, .. } => {
+                if let Some(Asked::Channel { channel }) = self.answered(from, ticket) {
+                    self.on_subscribed(channel, ticket, epoch, offset);
+                }
+            }
+            PeerMessage::Accepted { ticket, .. } => {
+                if let Some(Asked::Client { conn, id }) = self.answered(from, ticket)
+                    && let Some(slot) = self.open_slot(conn)
+                {
+                    self.tell(slot, &Frame::Ack(Ack { id, ..Ack::default() }));
+                }
+            }
+            PeerMessage::Refused { ticket, code } => self.on_refused(from, ticket, ErrorCode(code)),
+            PeerMessage::Reply { ticket, frame } => {
+                if let Some(Asked::Client { conn, .. }) = self.answered(from, ticket)
+                    && let Some(slot) = self.open_slot(conn)
+                {
+                    let frame = decode(frame)?;
+                    self.tell(slot, &frame);
+                }
+            }
+            PeerMessage::Publication { channel, offset, frame } => {
+                return self.on_publication(channel, offset, frame);
+            }
+            PeerMessage::Notice { channel, frame } => return self.on_notice(channel, frame),
+            PeerMessage::Missed { channel, offset } => {
+                if let Some(channel) = self.settled_leaf(channel) {
+                    self.on_missed(channel, offset);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    // ---- as home
+
+    fn on_subscribe(&mut self, from: u16, ticket: u64, name: &str) {
+        let hash = self.channels.hash(name);
+        let channel = match self.channels.find(hash, name) {
+            Some(channel) => channel,
+            None if self.has_room_for_channel() => self.create_channel(hash, name),
+            None => {
+                return self.say(from, PeerMessage::Refused { ticket, code: ErrorCode::LIMIT_EXCEEDED.0 });
+            }
+        };
+        let entry = self.channels.get_mut(channel);
+        entry.leaves |= 1 << from;
+        let (epoch, offset) = (entry.epoch, entry.offset);
+        self.outboxes[usize::from(from)].missed.remove(&channel);
+        self.say(from, PeerMessage::Subscribed { ticket, channel: name, epoch, offset });
+    }
+
+    fn on_unsubscribe(&mut self, from: u16, name: &str) {
+        let Some(channel) = self.find(name) else { return };
+        self.channels.get_mut(channel).leaves &= !(1 << from);
+        self.outboxes[usize::from(from)].missed.remove(&channel);
+        self.vacate(channel);
+    }
+
+    fn on_publish(&mut self, from: u16, ticket: u64, name: &str, frame: &[u8]) -> Result<(), BadParcel> {
+        let channel = self.find(name);
+        if ticket != 0 {
+            let offset = channel.map_or(0, |channel| self.channels.get(channel).offset + 1);
+            self.say(from, PeerMessage::Accepted { ticket, offset });
+        }
+        if let Some(channel) = channel {
+            let decoded = if self.reads_frames(channel) { Some(decode(frame)?) } else { None };
+            self.deliver(channel, Source::Encoded(frame, decoded.as_ref()), key(decoded.as_ref()));
+        }
+        Ok(())
+    }
+
+    // ---- as leaf
+
+    /// Takes the request that an answer is for, and lets connections go on that waited for fewer to be open.
+    fn answered(&mut self, from: u16, ticket: u64) -> Option<Asked> {
+        let asked = self.outboxes[usize::from(from)].answered(ticket);
+        self.unpause(from);
+        asked
+    }
+
+    /// A channel of this name that takes part and is at home elsewhere.
+    fn settled_leaf(&self, name: &str) -> Option<u32> {
+        self.find(name).filter(|at| !self.channels.get(*at).joining && !self.channels.is_home(*at))
+    }
+
+    fn on_subscribed(&mut self, channel: u32, ticket: u64, epoch: u32, offset: u64) {
+        // The channel may have gone meanwhile, and its index may be another's: then the ticket is not the one.
+        if self.joining.get(&channel).is_none_or(|joining| joining.ticket != ticket) {
+            return;
+        }
+        if let Some((old_epoch, old_offset)) = self.joining[&channel].since {
+            let missed = offset.checked_sub(old_offset).filter(|_| epoch == old_epoch);
+            if missed != Some(0) {
+                self.tell_gap(channel, "peer_lost", missed);
+            }
+        }
+        let entry = self.channels.get_mut(channel);
+        (entry.epoch, entry.offset, entry.joining) = (epoch, offset, false);
+        let joining = self.joining.remove(&channel).expect("it was found above");
+        joining.acks.into_iter().for_each(|ack| self.confirm(ack));
+    }
+
+    fn on_refused(&mut self, from: u16, ticket: u64, code: ErrorCode) {
+        match self.answered(from, ticket) {
+            Some(Asked::Client { conn, id }) => {
+                if let Some(slot) = self.open_slot(conn) {
+                    self.refuse(slot, id, code, code.text());
+                }
+            }
+            Some(Asked::Channel { channel }) => {
+                let Some(joining) = self.joining.get_mut(&channel).filter(|joining| joining.ticket == ticket)
+                else {
+                    return;
+                };
+                // The home does not count this router among its leaves: nothing to be told when the last one leaves.
+                joining.ticket = 0;
+                self.expel_all(channel, code);
+            }
+            None => {}
+        }
+    }
+
+    /// Ends all subscriptions of a channel, and with them the channel.
+    fn expel_all(&mut self, channel: u32, code: ErrorCode) {
+        let slots: Vec<Slot> = self.channels.get(channel).subscribers.iter().map(|s| s.slot).collect();
+        slots.into_iter().for_each(|slot| self.expel(slot, channel, code));
+    }
+
+    fn on_publication(&mut self, name: &str, offset: u64, frame: &[u8]) -> Result<(), BadParcel> {
+        let Some(channel) = self.settled_leaf(name) else { return Ok(()) };
+        self.on_missed(channel, offset.saturating_sub(1));
+        self.channels.get_mut(channel).offset = offset;
+        let decoded = if self.reads_frames(channel) { Some(decode(frame)?) } else { None };
+        self.fan_out(channel, Source::Encoded(frame, decoded.as_ref()), key(decoded.as_ref()));
+        Ok(())
+    }
+
+    /// Publications up to this number exist. Those that did not come were left out by the home.
+    fn on_missed(&mut self, channel: u32, offset: u64) {
+        let entry = self.channels.get_mut(channel);
+        let Some(count) = offset.checked_sub(entry.offset).filter(|count| *count > 0) else { return };
+        entry.offset = offset;
+        self.tell_gap(channel, "overloaded", Some(count));
+    }
+
+    fn on_notice(&mut self, name: &str, frame: &[u8]) -> Result<(), BadParcel> {
+        let Some(channel) = self.settled_leaf(name) else { return Ok(()) };
+        let decoded = if self.reads_frames(channel) { Some(decode(frame)?) } else { None };
+        self.spread(channel, Source::Encoded(frame, decoded.as_ref()), Meta::CONTROL);
+        Ok(())
+    }
+
+    /// The home of a channel is lost: subscriptions that it has not confirmed fail, the others wait for it to come back.
+    fn lose_home(&mut self, channel: u32) {
+        let entry = self.channels.get_mut(channel);
+        if !entry.joining {
+            entry.joining = true;
+            let since = Some((entry.epoch, entry.offset));
+            self.joining.insert(channel, super::Joining { since, ..super::Joining::default() });
+        }
+        let joining = self.joining.get_mut(&channel).expect("a joining channel is noted");
+        joining.ticket = 0;
+        let unaware: Vec<Slot> = joining.acks.iter().map(|ack| ack.slot).collect();
+        for slot in unaware {
+            self.expel(slot, channel, ErrorCode::SERVER_ERROR);
+        }
+    }
+
+    /// Lets connections go on that waited for a peer, while there is room.
+    fn unpause(&mut self, peer: u16) {
+        let outbox = &mut self.outboxes[usize::from(peer)];
+        if outbox.paused.is_empty() || (outbox.connected && outbox.is_full()) {
+            return;
+        }
+        for conn in core::mem::take(&mut outbox.paused) {
+            let waits = |slot: &Slot| {
+                self.conns[*slot as usize].waiting.as_ref().is_some_and(|waiting| waiting.ticket.is_none())
+            };
+            if let Some(slot) = self.live(conn).filter(waits) {
+                self.resume(slot, None);
+            }
+        }
+    }
+}
+
+/// A frame that a router has encoded, with its length in front.
+fn decode(frame: &[u8]) -> Result<Frame<'_>, BadParcel> {
+    match wire::split(frame, frame.len()) {
+        Split::Frame { map, rest: [] } => wire::decode(map).map_err(|_| BadParcel),
+        _ => Err(BadParcel),
+    }
+}
+
+/// The key of a publication.
+fn key<'a>(frame: Option<&Frame<'a>>) -> Option<&'a str> {
+    match frame {
+        Some(Frame::Publish(publication)) => publication.key,
+        _ => None,
+    }
+}

@@ -1,0 +1,185 @@
+//! The way of a publication: from its publisher to the channel's home, which numbers it, and on to every subscriber, here and
+//! through the leaves.
+
+use crate::grant::{SlowConsumer, is_channel_name};
+use crate::peer::{Asked, PeerMessage, put_publish};
+use crate::queue::Meta;
+use crate::wire::{Ack, ErrorCode, Frame, Gap, Publish};
+use crate::{Answer, Dialect, Request};
+
+use super::requests::{Flow, judge};
+use super::{Message, Router, Shared, Slot};
+
+/// A frame for subscribers, as it came.
+#[derive(Clone, Copy)]
+pub(super) enum Source<'a> {
+    /// A publication of this router's clients.
+    Publication(&'a Publish<'a>),
+    /// MessagePack, with its length in front; decoded where [`Router::reads_frames`] says so.
+    Encoded(&'a [u8], Option<&'a Frame<'a>>),
+}
+
+impl Router {
+    pub(super) fn publish(&mut self, slot: Slot, request: &Publish<'_>, answer: Option<&Answer>) -> Flow {
+        let id = request.id.unwrap_or(0);
+        let hash = self.channels.hash(request.channel);
+        let known = self.channels.find(hash, request.channel);
+        if known.is_none() && !is_channel_name(request.channel) {
+            self.refuse_name(slot, id);
+            return Flow::On;
+        }
+        if request.payload.len() > self.config.limits.max_message_size as usize {
+            self.refuse(
+                slot,
+                id,
+                ErrorCode::PAYLOAD_TOO_LARGE,
+                "the payload is over limits.max_message_size",
+            );
+            return Flow::On;
+        }
+        match judge(self.rulebook.rules(request.channel).publish, answer) {
+            Some(true) => {}
+            Some(false) => {
+                self.refuse(slot, id, ErrorCode::FORBIDDEN, "publishing is not allowed in this namespace");
+                return Flow::On;
+            }
+            None => return self.ask(slot, Request::Publish { channel: request.channel.into() }),
+        }
+        let publication = Publish {
+            channel: request.channel,
+            payload: request.payload,
+            event: request.event,
+            format: request.format,
+            key: request.key,
+            tags: request.tags,
+            ..Publish::default()
+        };
+        let home = known.map_or_else(|| self.channels.home(hash), |channel| self.channels.get(channel).home);
+        if home != self.config.shards.index {
+            return self.publish_away(slot, home, request.id, &publication);
+        }
+        self.stats.publications += 1;
+        if let Some(id) = request.id {
+            self.tell(slot, &Frame::Ack(Ack { id, ..Ack::default() }));
+        }
+        if let Some(channel) = known {
+            self.deliver(channel, Source::Publication(&publication), request.key);
+        }
+        Flow::On
+    }
+
+    /// Hands a publication to the home of its channel.
+    fn publish_away(&mut self, slot: Slot, home: u16, id: Option<u64>, publication: &Publish<'_>) -> Flow {
+        let conn = self.id(slot);
+        let outbox = &mut self.outboxes[usize::from(home)];
+        if !outbox.connected {
+            self.refuse_lost(slot, id.unwrap_or(0));
+            return Flow::On;
+        }
+        if outbox.is_full() {
+            return self.wait_for_peer(slot, home);
+        }
+        self.stats.publications += 1;
+        let ticket = id.map_or(0, |id| outbox.ask(Asked::Client { conn, id }));
+        Self::send(&mut self.outboxes, &mut self.unsent, home, |out| {
+            put_publish(out, ticket, publication.channel, |out| publication.encode(out));
+        });
+        Flow::On
+    }
+
+    /// At home: numbers a publication and gives it to all subscribers.
+    pub(super) fn deliver(&mut self, channel: u32, source: Source<'_>, key: Option<&str>) {
+        let offset = self.channels.number(channel);
+        let message = self.fan_out(channel, source, key);
+        let entry = self.channels.get(channel);
+        if entry.leaves == 0 {
+            return;
+        }
+        let message = message.expect("where there are leaves, a publication is encoded");
+        let frame = self.fanout.bytes(message);
+        let publication = PeerMessage::Publication { channel: &entry.name, offset, frame };
+        for leaf in bits(entry.leaves) {
+            let outbox = &mut self.outboxes[usize::from(leaf)];
+            if outbox.leaves_out() {
+                outbox.missed.insert(channel);
+                self.stats.dropped += 1;
+            } else {
+                Self::send(&mut self.outboxes, &mut self.unsent, leaf, |out| publication.encode(out));
+            }
+        }
+    }
+
+    /// Gives a publication to this router's subscribers. Returns its message in MessagePack if there is one.
+    pub(super) fn fan_out(&mut self, channel: u32, source: Source<'_>, key: Option<&str>) -> Option<Message> {
+        let entry = self.channels.get(channel);
+        let policy = self.rulebook.rules(&entry.name).slow_consumer;
+        let key = match key {
+            Some(key) if policy == SlowConsumer::LatestPerKey => self.channels.key(key),
+            _ => 0,
+        };
+        self.spread(channel, source, Meta::publication(channel, key, policy))
+    }
+
+    /// Appends a frame to what each subscriber of this router has to get, encoded once for each encoding among them.
+    pub(super) fn spread(&mut self, channel: u32, source: Source<'_>, meta: Meta) -> Option<Message> {
+        let entry = self.channels.get(channel);
+        if entry.subscribers.is_empty() && entry.leaves == 0 {
+            return None;
+        }
+        let message = self.fanout.message(meta, |out| match source {
+            Source::Publication(publication) => publication.encode(out),
+            Source::Encoded(bytes, _) => out.extend_from_slice(bytes),
+        });
+        if self.num_json == 0 {
+            self.fanout.push_all(entry.subscribers.iter().map(|subscriber| subscriber.slot), message);
+            return Some(message);
+        }
+        let publication;
+        let frame = match source {
+            Source::Publication(publish) => {
+                publication = Frame::Publish(*publish);
+                &publication
+            }
+            Source::Encoded(_, frame) => frame.expect("with readers of JSON, frames of peers are decoded"),
+        };
+        let mut shared = Shared::with(message);
+        for subscriber in &entry.subscribers {
+            let encoding = self.conns[subscriber.slot as usize].link.dialect.encoding();
+            let message = shared.message(encoding, meta, frame, &mut self.fanout);
+            self.fanout.push(subscriber.slot, message);
+        }
+        Some(message)
+    }
+
+    /// Whether a frame for this channel has to be decoded before it is passed on to subscribers here.
+    pub(super) fn reads_frames(&self, channel: u32) -> bool {
+        let rules = || self.rulebook.rules(&self.channels.get(channel).name);
+        self.num_json > 0 || rules().slow_consumer == SlowConsumer::LatestPerKey
+    }
+
+    /// Tells the subscribers of this router, but those who do not know yet that they are, that they missed publications.
+    pub(super) fn tell_gap(&mut self, channel: u32, reason: &str, count: Option<u64>) {
+        let entry = self.channels.get(channel);
+        let frame = Frame::Gap(Gap { channel: &entry.name, reason, count, ..Gap::default() });
+        let unaware = self.joining.get(&channel).map_or(&[][..], |joining| &joining.acks);
+        let mut shared = Shared::default();
+        for subscriber in &entry.subscribers {
+            let dialect = self.conns[subscriber.slot as usize].link.dialect;
+            // A client of the first release does not know the frame.
+            if dialect != Dialect::Legacy && unaware.iter().all(|ack| ack.slot != subscriber.slot) {
+                let message = shared.message(dialect.encoding(), Meta::CONTROL, &frame, &mut self.fanout);
+                self.fanout.push(subscriber.slot, message);
+            }
+        }
+        self.stats.dropped += count.unwrap_or(0) * entry.subscribers.len() as u64;
+    }
+}
+
+/// The numbers of the bits that are set, from the lowest.
+fn bits(mut set: u64) -> impl Iterator<Item = u16> {
+    core::iter::from_fn(move || {
+        let bit = set.trailing_zeros();
+        set &= set.wrapping_sub(1);
+        (bit < 64).then_some(bit as u16)
+    })
+}

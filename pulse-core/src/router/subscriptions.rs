@@ -1,0 +1,221 @@
+//! Who is subscribed to what: subscribing, leaving, and the leaf's side of becoming part of a channel that is at home elsewhere.
+
+use alloc::vec::Vec;
+
+use crate::channel::Subscriber;
+use crate::grant::is_channel_name;
+use crate::peer::{Asked, PeerMessage};
+use crate::wire::{Ack, ErrorCode, Frame, Subscribe, Unsubscribe, Unsubscribed};
+use crate::{Answer, Request};
+
+use super::requests::{Flow, judge};
+use super::session::Subscription;
+use super::{Router, Slot};
+
+/// A leaf that waits to become part of its channel.
+#[derive(Debug, Default)]
+pub(super) struct Joining {
+    /// Of the `Subscribe`; 0 while the home is lost.
+    pub(super) ticket: u64,
+    /// Subscriptions whose ack waits for the home's word.
+    pub(super) acks: Vec<PendingAck>,
+    /// Epoch and offset as of the loss of the home, where it was lost.
+    pub(super) since: Option<(u32, u64)>,
+}
+
+/// A subscription that the client was not told of.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PendingAck {
+    pub(super) slot: Slot,
+    id: u64,
+    /// Whether it asked to recover.
+    recover: bool,
+}
+
+impl Router {
+    pub(super) fn subscribe(&mut self, slot: Slot, request: &Subscribe<'_>, answer: Option<&Answer>) -> Flow {
+        let &Subscribe { id, channel: name, token, recover, .. } = request;
+        if !is_channel_name(name) {
+            self.refuse_name(slot, id);
+            return Flow::On;
+        }
+        let hash = self.channels.hash(name);
+        let known = self.channels.find(hash, name);
+        let conn = &self.conns[slot as usize];
+        let limits = &self.config.limits;
+        let refusal = if known.is_some_and(|channel| conn.subscription(channel).is_some()) {
+            Some((ErrorCode::ALREADY_SUBSCRIBED, "this connection is subscribed to it already"))
+        } else if conn.subscriptions.len() >= limits.max_subscriptions_per_connection as usize {
+            Some((ErrorCode::LIMIT_EXCEEDED, "limits.max_subscriptions_per_connection is reached"))
+        } else {
+            None
+        };
+        if let Some((code, message)) = refusal {
+            self.refuse(slot, id, code, message);
+            return Flow::On;
+        }
+        match judge(self.rulebook.rules(name).subscribe, answer) {
+            Some(true) => {}
+            Some(false) => {
+                self.refuse(slot, id, ErrorCode::FORBIDDEN, "subscribing is not allowed in this namespace");
+                return Flow::On;
+            }
+            None => {
+                let request = Request::Subscribe { channel: name.into(), token: token.map(Into::into) };
+                return self.ask(slot, request);
+            }
+        }
+        let home = self.channels.home(hash);
+        if home != self.config.shards.index {
+            let outbox = &self.outboxes[usize::from(home)];
+            if !outbox.connected {
+                self.refuse_lost(slot, id);
+                return Flow::On;
+            }
+            if known.is_none() && outbox.is_full() {
+                return self.wait_for_peer(slot, home);
+            }
+        } else if known.is_none() && !self.has_room_for_channel() {
+            self.refuse(slot, id, ErrorCode::LIMIT_EXCEEDED, "limits.max_channels is reached");
+            return Flow::On;
+        }
+        let channel = known.unwrap_or_else(|| self.create_channel(hash, name));
+        let subscriptions = &mut self.conns[slot as usize].subscriptions;
+        let place = self.channels.join(channel, Subscriber { slot, at: subscriptions.len() as u32 });
+        subscriptions.push(Subscription { channel, place });
+        self.stats.subscribed += 1;
+        self.stats.subscriptions += 1;
+        let ack = PendingAck { slot, id, recover: recover.is_some() };
+        if self.channels.get(channel).joining {
+            self.joining.get_mut(&channel).expect("a joining channel is noted").acks.push(ack);
+        } else {
+            self.confirm(ack);
+        }
+        Flow::On
+    }
+
+    /// Whether this home may have one more channel: its share of the limit that all routers have together.
+    pub(super) fn has_room_for_channel(&self) -> bool {
+        let share = self.config.limits.max_channels.div_ceil(self.config.shards.count.into());
+        self.channels.num_home() < share as usize
+    }
+
+    /// Makes a channel. One that is at home elsewhere asks there to become part of it.
+    pub(super) fn create_channel(&mut self, hash: crate::channel::Hash, name: &str) -> u32 {
+        let channel = self.channels.create(hash, name);
+        if self.channels.is_home(channel) {
+            let epoch = self.random.next() as u32;
+            self.channels.get_mut(channel).epoch = epoch;
+        } else {
+            self.joining.insert(channel, Joining::default());
+            self.ask_to_join(channel);
+        }
+        channel
+    }
+
+    /// Asks a channel's home to take this router as a leaf.
+    pub(super) fn ask_to_join(&mut self, channel: u32) {
+        let entry = self.channels.get_mut(channel);
+        entry.joining = true;
+        let home = entry.home;
+        let ticket = self.outboxes[usize::from(home)].ask(Asked::Channel { channel });
+        self.joining.get_mut(&channel).expect("the caller has noted that it joins").ticket = ticket;
+        let name = &self.channels.get(channel).name;
+        Self::send(&mut self.outboxes, &mut self.unsent, home, |out| {
+            PeerMessage::Subscribe { ticket, channel: name }.encode(out);
+        });
+    }
+
+    /// Tells a client that it is subscribed.
+    pub(super) fn confirm(&mut self, ack: PendingAck) {
+        let PendingAck { slot, id, recover } = ack;
+        // There is no history to recover from, and a client that asks must not be left to guess.
+        let lost = recover.then_some("this channel keeps no history");
+        let ack = Ack { id, recovered: lost.map(|_| false), reason: lost, ..Ack::default() };
+        self.tell(slot, &Frame::Ack(ack));
+    }
+
+    pub(super) fn unsubscribe(&mut self, slot: Slot, request: Unsubscribe<'_>) {
+        let known = self.channels.find(self.channels.hash(request.channel), request.channel);
+        let at = known.and_then(|channel| self.conns[slot as usize].subscription(channel));
+        let (Some(channel), Some(at)) = (known, at) else {
+            if is_channel_name(request.channel) {
+                self.refuse_not_subscribed(slot, request.id);
+            } else {
+                self.refuse_name(slot, request.id);
+            }
+            return;
+        };
+        // It was subscribed for as long as that lasted: each request has its answer.
+        if let Some(ack) = self.pending_ack(slot, channel) {
+            self.confirm(ack);
+        }
+        self.leave(slot, at);
+        self.tell(slot, &Frame::Ack(Ack { id: request.id, ..Ack::default() }));
+    }
+
+    /// Ends a subscription from the server's side, and says why.
+    pub(super) fn expel(&mut self, slot: Slot, channel: u32, code: ErrorCode) {
+        let at = self.conns[slot as usize].subscription(channel).expect("a subscriber has the subscription");
+        match self.pending_ack(slot, channel) {
+            Some(ack) => self.refuse(slot, ack.id, code, code.text()),
+            None if self.conns[slot as usize].link.dialect != crate::Dialect::Legacy => {
+                let name = self.channels.get(channel).name.clone();
+                let frame = Unsubscribed { channel: &name, code: code.0, reason: code.text() };
+                self.tell(slot, &Frame::Unsubscribed(frame));
+            }
+            None => {}
+        }
+        self.leave(slot, at);
+    }
+
+    /// Takes back the ack that a subscription waits for, if it does.
+    fn pending_ack(&mut self, slot: Slot, channel: u32) -> Option<PendingAck> {
+        if !self.channels.get(channel).joining {
+            return None;
+        }
+        let acks = &mut self.joining.get_mut(&channel).expect("a joining channel is noted").acks;
+        acks.iter().position(|ack| ack.slot == slot).map(|at| acks.remove(at))
+    }
+
+    /// Ends one subscription, by its place in the connection's list.
+    fn leave(&mut self, slot: Slot, at: usize) {
+        let subscriptions = &mut self.conns[slot as usize].subscriptions;
+        let left = subscriptions.swap_remove(at);
+        self.fanout.leave(slot, left.channel);
+        if let Some(moved) = subscriptions.get(at) {
+            self.channels.moved(moved.channel, moved.place, at as u32);
+        }
+        if let Some(moved) = self.channels.leave(left.channel, left.place) {
+            self.conns[moved.slot as usize].subscriptions[moved.at as usize].place = left.place;
+        }
+        self.stats.subscriptions -= 1;
+        self.pending_ack(slot, left.channel);
+        self.vacate(left.channel);
+    }
+
+    pub(super) fn leave_all(&mut self, slot: Slot) {
+        while let Some(last) = self.conns[slot as usize].subscriptions.len().checked_sub(1) {
+            self.leave(slot, last);
+        }
+        self.conns[slot as usize].subscriptions = Vec::new();
+    }
+
+    /// Forgets a channel that nobody needs here any more, and tells its home.
+    pub(super) fn vacate(&mut self, channel: u32) {
+        let entry = self.channels.get(channel);
+        if !entry.is_vacant() {
+            return;
+        }
+        if !self.channels.is_home(channel) {
+            let told = !entry.joining || self.joining[&channel].ticket != 0;
+            if told {
+                Self::send(&mut self.outboxes, &mut self.unsent, entry.home, |out| {
+                    PeerMessage::Unsubscribe { channel: &entry.name }.encode(out);
+                });
+            }
+            self.joining.remove(&channel);
+        }
+        self.channels.remove(channel);
+    }
+}

@@ -1,0 +1,107 @@
+//! Requests that wait, because the host decides about one of them or too much waits for a peer. All later frames of the
+//! connection wait behind it, bounded, and the host is asked to stop reading.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::num::NonZeroU64;
+
+use crate::wire::{self, DecodeError, ErrorCode, Frame, Split};
+use crate::{Answer, Effect, Request, Ticket};
+
+use super::requests::Flow;
+use super::session::{State, Waiting};
+use super::{Router, Slot};
+
+impl Router {
+    /// Asks the host; the frame in hand and all behind it wait.
+    pub(super) fn ask(&mut self, slot: Slot, request: Request) -> Flow {
+        self.last_ticket += 1;
+        let ticket = Ticket(NonZeroU64::new(self.last_ticket).expect("tickets are counted from 1"));
+        let conn = self.id(slot);
+        self.tickets.insert(ticket, conn);
+        self.hold(slot, Some(ticket));
+        self.effects.push_back(Effect::Authorize { ticket, conn, request: Box::new(request) });
+        self.effects.push_back(Effect::Pause { conn, paused: true });
+        Flow::Wait
+    }
+
+    /// The frame in hand and all behind it wait until a peer has taken more.
+    pub(super) fn wait_for_peer(&mut self, slot: Slot, peer: u16) -> Flow {
+        let conn = self.id(slot);
+        self.hold(slot, None);
+        let bound = 2 * self.conns.len();
+        let paused = &mut self.outboxes[usize::from(peer)].paused;
+        if paused.len() >= bound {
+            // Ids of connections that are gone add up while the peer takes nothing.
+            let conns = &self.conns;
+            paused.retain(|id| conns[id.slot() as usize].generation == id.generation());
+        }
+        paused.push(conn);
+        self.effects.push_back(Effect::Pause { conn, paused: true });
+        Flow::Wait
+    }
+
+    fn hold(&mut self, slot: Slot, ticket: Option<Ticket>) {
+        self.conns[slot as usize].waiting = Some(Box::new(Waiting { ticket, frames: Vec::new() }));
+    }
+
+    /// Keeps frames behind the one that waits, as far as the bound allows.
+    pub(super) fn wait(&mut self, slot: Slot, frames: &[u8]) {
+        let bound = self.config.limits.waiting_bytes();
+        let waiting = self.conns[slot as usize].waiting.as_mut().expect("the caller has seen that it waits");
+        if waiting.frames.len() + frames.len() <= bound {
+            waiting.frames.extend_from_slice(frames);
+            return;
+        }
+        // A host that was asked to pause has sent on what it had read already; beyond that nothing is kept.
+        let mut bytes = frames;
+        while let Split::Frame { map, rest } = wire::split(bytes, bytes.len()) {
+            self.refuse(
+                slot,
+                request_id(map),
+                ErrorCode::LIMIT_EXCEEDED,
+                "too many requests wait for an earlier one",
+            );
+            bytes = rest;
+        }
+    }
+
+    /// Goes on with what waited, the first frame by the host's answer if it was asked.
+    pub(super) fn resume(&mut self, slot: Slot, answer: Option<&Answer>) {
+        let waiting =
+            self.conns[slot as usize].waiting.take().expect("the caller has seen that the connection waits");
+        let Split::Frame { map, rest } = wire::split(&waiting.frames, waiting.frames.len()) else {
+            unreachable!("the frame that waits was split off once before");
+        };
+        match self.frame(slot, map, answer) {
+            Flow::On if rest.is_empty() => {}
+            Flow::On => self.frames(slot, rest),
+            Flow::Wait => self.wait(slot, &waiting.frames),
+            Flow::End => {}
+        }
+        let conn = &self.conns[slot as usize];
+        if conn.waiting.is_none() && conn.state == State::Open {
+            self.effects.push_back(Effect::Pause { conn: self.id(slot), paused: false });
+        }
+    }
+
+    pub(super) fn forget_waiting(&mut self, slot: Slot) {
+        if let Some(ticket) = self.conns[slot as usize].waiting.take().and_then(|waiting| waiting.ticket) {
+            self.tickets.remove(&ticket);
+        }
+    }
+}
+
+/// The id that a request asks to be answered under, 0 for none.
+fn request_id(map: &[u8]) -> u64 {
+    match wire::decode(map) {
+        Ok(Frame::Subscribe(request)) => request.id,
+        Ok(Frame::Unsubscribe(request)) => request.id,
+        Ok(Frame::Publish(request)) => request.id.unwrap_or(0),
+        Ok(Frame::History(request)) => request.id,
+        Ok(Frame::Presence(request)) => request.id,
+        Ok(Frame::Refresh(request)) => request.id,
+        Ok(_) | Err(DecodeError::Malformed(_)) => 0,
+        Err(DecodeError::Invalid(invalid)) => invalid.id,
+    }
+}

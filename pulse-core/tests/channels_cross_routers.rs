@@ -1,0 +1,304 @@
+//! Several routers that share channels: one order everywhere, limits together, full queues and lost peers.
+
+mod support;
+
+#[cfg(all(target_family = "wasm", target_os = "unknown"))]
+use wasm_bindgen_test::wasm_bindgen_test as test;
+
+use pulse_core::wire::{Frame, Payload, Publish};
+use pulse_core::{BadParcel, Config, Dialect, Kind, Limits, Link, PeerId, Rules, SlowConsumer};
+use support::{Cluster, connect, publish, publish_with_id, subscribe, unsubscribe};
+
+#[test]
+fn a_publication_reaches_subscribers_of_every_router_whoever_is_home() {
+    let mut c = Cluster::new(4, &Config::default());
+    let clients: Vec<_> = (0..4).map(|at| c.client(at)).collect();
+    for home in 0..4 {
+        let channel = c.channel_of(home);
+        clients.iter().for_each(|client| c.subscribe(*client, &channel));
+        for (n, client) in clients.iter().enumerate() {
+            c.send(*client, &[publish_with_id(n as u64, &channel, &n.to_string())]);
+            let expected = format!("{channel} {n}");
+            for other in &clients {
+                let ack = (other == client).then(|| format!("ack {n}"));
+                let due: Vec<String> = ack.into_iter().chain([expected.clone()]).collect();
+                assert_eq!(c.sees(*other), due, "home {home}, from {n}");
+            }
+        }
+    }
+}
+
+#[test]
+fn all_subscribers_see_one_order() {
+    let mut c = Cluster::new(3, &Config::default());
+    let clients: Vec<_> = (0..6).map(|n| c.client(n % 3)).collect();
+    let channel = c.channel_of(1);
+    clients.iter().for_each(|client| c.subscribe(*client, &channel));
+    for round in 0..20 {
+        for (n, client) in clients.iter().enumerate() {
+            c.send(*client, &[publish(&channel, &format!("{round}.{n}"))]);
+        }
+    }
+    let seen: Vec<_> = clients.iter().map(|client| c.sees(*client)).collect();
+    assert_eq!(seen[0].len(), 120);
+    assert!(seen.iter().all(|one| *one == seen[0]));
+}
+
+#[test]
+fn requests_in_one_message_are_each_answered_and_take_effect_in_order() {
+    let mut c = Cluster::new(2, &Config::default());
+    let client = c.client(0);
+    let channel = c.channel_of(1);
+    let frames = [
+        subscribe(1, &channel),
+        subscribe(2, &channel),
+        publish_with_id(3, &channel, "x"),
+        unsubscribe(4, &channel),
+        subscribe(5, &channel),
+        publish_with_id(6, &channel, "y"),
+    ];
+    c.send(client, &frames);
+    let mut seen = c.sees(client);
+    let received = seen.iter().filter(|line| line.starts_with('c')).cloned().collect::<Vec<_>>();
+    assert_eq!(received, [format!("{channel} y")], "what it published before it left is not its any more");
+    seen.retain(|line| !line.starts_with('c'));
+    seen.sort();
+    assert_eq!(seen, ["ack 1", "ack 3", "ack 4", "ack 5", "ack 6", "error 2 1009"]);
+}
+
+#[test]
+fn a_channel_is_gone_everywhere_when_its_last_subscriber_is() {
+    let mut c = Cluster::new(2, &Config::default());
+    let (here, there) = (c.client(0), c.client(1));
+    let channel = c.channel_of(1);
+    c.subscribe(here, &channel);
+    c.subscribe(there, &channel);
+    assert_eq!((c.router(0).stats().channels, c.router(1).stats().channels), (0, 1), "counted at home");
+    c.close(there);
+    assert!(c.router(1).top(&channel).is_some(), "the leaf still needs it");
+    c.send(here, &[unsubscribe(2, &channel)]);
+    c.settle();
+    assert_eq!((c.router(0).top(&channel), c.router(1).top(&channel)), (None, None));
+    assert_eq!(c.router(1).stats().channels, 0);
+}
+
+#[test]
+fn a_subscription_that_ends_before_the_home_has_answered_leaves_nothing_behind() {
+    let mut c = Cluster::new(2, &Config::default());
+    let channel = c.channel_of(1);
+    for _ in 0..3 {
+        let client = c.client(0);
+        c.send(client, &[subscribe(1, &channel)]);
+        c.close(client);
+    }
+    assert_eq!((c.router(0).top(&channel), c.router(1).top(&channel)), (None, None));
+}
+
+#[test]
+fn the_limit_of_channels_is_shared_and_told_through_the_leaf() {
+    let limits = Limits { max_channels: 4, ..Limits::default() };
+    let mut c = Cluster::new(2, &Config { limits, ..Config::default() });
+    let client = c.client(0);
+    let names: Vec<String> = (0..100)
+        .map(|n| format!("n{n}"))
+        .filter(|name| c.router(0).home(name) == PeerId(1))
+        .take(3)
+        .collect();
+    c.subscribe(client, &names[0]);
+    c.subscribe(client, &names[1]);
+    let second = c.client(0);
+    c.send(client, &[subscribe(7, &names[2])]);
+    c.send(second, &[subscribe(8, &names[2])]);
+    assert_eq!(c.sees(client), ["error 7 1013"]);
+    assert_eq!(c.sees(second), ["error 8 1013"]);
+    assert_eq!(c.router(0).top(&names[2]), None);
+    c.send(client, &[unsubscribe(9, &names[0]), subscribe(10, &names[2])]);
+    assert_eq!(c.sees(client), ["ack 9", "ack 10"]);
+}
+
+#[test]
+fn a_leaf_that_takes_too_little_is_told_how_much_it_missed() {
+    let mut c = Cluster::new(2, &Config::default());
+    let (publisher, reader) = (c.client(1), c.client(0));
+    let channel = c.channel_of(1);
+    let quiet = (0..).map(|n| format!("q{n}")).find(|q| c.router(0).home(q) == PeerId(1)).unwrap();
+    c.subscribe(reader, &channel);
+    c.subscribe(reader, &quiet);
+    c.shut(1, 0);
+    let big = "x".repeat(10_000);
+    for _ in 0..200 {
+        c.send(publisher, &[publish(&channel, &big)]);
+    }
+    c.send(publisher, &[publish(&quiet, "hush")]);
+    assert_eq!(c.sees(reader), Vec::<String>::new());
+    c.reopen(1, 0);
+    let seen = c.sees(reader);
+    let received = seen.iter().filter(|line| line.ends_with('x')).count();
+    assert!((100..110).contains(&received), "a MiB is kept: {received}");
+    let gaps: Vec<&String> = seen.iter().filter(|line| line.starts_with("gap")).collect();
+    let mut expected =
+        [format!("gap {channel} {} overloaded", 200 - received), format!("gap {quiet} 1 overloaded")];
+    let mut gaps: Vec<String> = gaps.into_iter().cloned().collect();
+    gaps.sort();
+    expected.sort();
+    assert_eq!(gaps, expected);
+    c.send(publisher, &[publish(&channel, "after")]);
+    assert_eq!(c.sees(reader), [format!("{channel} after")]);
+}
+
+#[test]
+fn publishers_wait_for_a_home_that_takes_nothing_and_lose_nothing() {
+    let mut c = Cluster::new(2, &Config::default());
+    let (publisher, reader) = (c.client(0), c.client(1));
+    let channel = c.channel_of(1);
+    c.subscribe(reader, &channel);
+    c.shut(0, 1);
+    let big = "x".repeat(60_000);
+    let mut sent = 0;
+    while c.worlds[0].effects.is_empty() {
+        sent += 1;
+        c.send(publisher, &[publish_with_id(sent, &channel, &format!("{sent}{big}"))]);
+        c.settle();
+        assert!(sent < 100, "a publisher is paused");
+    }
+    let slot = publisher.1.slot();
+    assert_eq!(c.worlds[0].effects, [format!("pause {slot} true")]);
+    assert_eq!(c.sees(reader), Vec::<String>::new());
+    c.reopen(0, 1);
+    assert_eq!(c.worlds[0].effects, [format!("pause {slot} true"), format!("pause {slot} false")]);
+    assert_eq!(c.sees(reader).len() as u64, sent);
+    let acks: Vec<String> = (1..=sent).map(|id| format!("ack {id}")).collect();
+    assert_eq!(c.sees(publisher), acks);
+}
+
+#[test]
+fn a_lost_home_fails_what_waits_and_comes_back_with_a_gap() {
+    let mut c = Cluster::new(2, &Config::default());
+    let (here, there) = (c.client(0), c.client(1));
+    let channel = c.channel_of(1);
+    c.subscribe(here, &channel);
+    c.subscribe(there, &channel);
+    c.shut(0, 1);
+    c.send(here, &[publish_with_id(2, &channel, "lost")]);
+    c.part(0, 1);
+    assert_eq!(c.sees(here), ["error 2 1011"]);
+    c.send(here, &[publish_with_id(3, &channel, "x"), subscribe(4, &channel), unsubscribe(5, "a")]);
+    let second = c.client(0);
+    c.send(second, &[subscribe(1, &channel)]);
+    assert_eq!(c.sees(here), ["error 3 1011", "error 4 1009", "error 5 1008"]);
+    assert_eq!(c.sees(second), ["error 1 1011"]);
+    c.send(there, &[publish(&channel, "one"), publish(&channel, "two")]);
+    assert_eq!(c.sees(there), [format!("{channel} one"), format!("{channel} two")]);
+    c.rejoin(0, 1);
+    assert_eq!(c.sees(here), [format!("gap {channel} 2 peer_lost")]);
+    c.send(here, &[publish_with_id(6, &channel, "three")]);
+    assert_eq!(c.sees(here), ["ack 6".to_string(), format!("{channel} three")]);
+    assert_eq!(c.sees(there), [format!("{channel} three")]);
+}
+
+#[test]
+fn a_channel_that_began_anew_meanwhile_is_a_gap_of_unknown_size() {
+    let mut c = Cluster::new(2, &Config::default());
+    let here = c.client(0);
+    let channel = c.channel_of(1);
+    c.subscribe(here, &channel);
+    c.part(0, 1);
+    assert_eq!(c.router(1).top(&channel), None, "nobody needs it there");
+    c.rejoin(0, 1);
+    assert_eq!(c.sees(here), [format!("gap {channel} some peer_lost")]);
+}
+
+#[test]
+fn nothing_is_told_when_nothing_was_missed() {
+    let mut c = Cluster::new(2, &Config::default());
+    let (here, there) = (c.client(0), c.client(1));
+    let channel = c.channel_of(1);
+    c.subscribe(here, &channel);
+    c.subscribe(there, &channel);
+    c.part(0, 1);
+    c.rejoin(0, 1);
+    assert_eq!(c.sees(here), Vec::<String>::new());
+}
+
+#[test]
+fn a_home_that_has_no_room_any_more_ends_the_subscription() {
+    let limits = Limits { max_channels: 2, ..Limits::default() };
+    let mut c = Cluster::new(2, &Config { limits, ..Config::default() });
+    let (here, there) = (c.client(0), c.client(1));
+    let names: Vec<String> = (0..100)
+        .map(|n| format!("n{n}"))
+        .filter(|name| c.router(0).home(name) == PeerId(1))
+        .take(2)
+        .collect();
+    c.subscribe(here, &names[0]);
+    c.part(0, 1);
+    c.subscribe(there, &names[1]);
+    c.rejoin(0, 1);
+    assert_eq!(c.sees(here), [format!("unsubscribed {} 1013", names[0])]);
+    c.send(here, &[unsubscribe(2, &names[0])]);
+    assert_eq!(c.sees(here), ["error 2 1008"]);
+}
+
+#[test]
+fn text_and_binary_readers_of_a_leaf_get_the_same_publication() {
+    let rules = Rules { slow_consumer: SlowConsumer::LatestPerKey, ..Rules::default() };
+    let mut c = Cluster::new(2, &Config { rules, ..Config::default() });
+    let (publisher, reader) = (c.client(1), c.client(0));
+    let channel = c.channel_of(1);
+    c.subscribe(reader, &channel);
+    let text = c.router(0).open(Link { class: 0, dialect: Dialect::Json });
+    c.router(0).receive(text, Kind::Text, b"{\"type\":\"connect\",\"version\":1}");
+    let line = format!("{{\"type\":\"subscribe\",\"id\":1,\"channel\":\"{channel}\"}}");
+    c.router(0).receive(text, Kind::Text, line.as_bytes());
+    let mut lines = String::new();
+    while let Some(batch) = c.router(0).poll_write() {
+        lines += core::str::from_utf8(batch.payload()).unwrap();
+    }
+    let keyed = Publish {
+        channel: &channel,
+        key: Some("k"),
+        payload: Payload::from(&b"[1]"[..]),
+        ..Publish::default()
+    };
+    let format = pulse_core::wire::Format::Json;
+    c.send(publisher, &[Frame::Publish(Publish { format, ..keyed })]);
+    c.worlds[1].drain();
+    for (_, parcel) in std::mem::take(&mut c.worlds[1].parcels) {
+        c.router(0).peer(PeerId(1), &parcel).unwrap();
+    }
+    let mut binary = vec![];
+    while let Some(batch) = c.router(0).poll_write() {
+        match batch.kind() {
+            Kind::Text => lines += core::str::from_utf8(batch.payload()).unwrap(),
+            Kind::Binary => binary.extend(support::lines(batch.payload())),
+        }
+    }
+    assert_eq!(binary, [format!("{channel} [1]")]);
+    let published = format!("\"channel\":\"{channel}\",\"payload\":[1]");
+    assert!(lines.contains(&published), "{lines}");
+}
+
+#[test]
+fn bytes_that_are_no_parcel_are_refused() {
+    let mut c = Cluster::new(2, &Config::default());
+    assert_eq!(c.router(0).peer(PeerId(1), b"nonsense"), Err(BadParcel));
+    assert_eq!(c.router(0).peer(PeerId(0), &[]), Err(BadParcel), "nobody is its own peer");
+    assert_eq!(c.router(0).peer(PeerId(9), &[]), Err(BadParcel));
+    let alone = &mut support::World::new(Config::default()).router;
+    assert_eq!(alone.peer(PeerId(1), &[]), Err(BadParcel));
+}
+
+#[test]
+fn no_two_connections_of_a_cluster_have_one_name() {
+    let mut c = Cluster::new(4, &Config::default());
+    let mut names: Vec<_> = (0..400)
+        .map(|n| {
+            let (at, conn) = (n % 4, c.router(n % 4).open(Link { class: 0, dialect: Dialect::V1 }));
+            c.router(at).name(conn)
+        })
+        .collect();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), 400);
+    let _ = connect(1);
+}
