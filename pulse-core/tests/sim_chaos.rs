@@ -53,6 +53,9 @@ fn replay() {
     let Some(seed) = number("PULSE_SIM_SEED") else { return };
     match chaos::replay(seed) {
         Ok(run) => println!("{run:#?}"),
-        Err(failure) => panic!("{failure}"),
+        Err(failure) => {
+            failure.trace.iter().for_each(|line| println!("{line}"));
+            panic!("{failure}");
+        }
     }
 }

@@ -24,6 +24,8 @@ const CHANNELS: [&str; 16] = [
     "a", "b", "lobby", "news:1", "news:2", "news:3", "chat:7", "drop:1", "drop:2", "key:1", "key:2", "ask:1",
     "ask:2", "ask:no!", "no:1", "$bad",
 ];
+/// Events that a failure shows by itself.
+const TAIL: usize = 100;
 const KEYS: [&str; 3] = ["k", "l", "m"];
 
 /// A run that ended well.
@@ -56,13 +58,13 @@ pub struct Failure {
     pub channel: String,
     /// What happened.
     pub text: String,
-    /// The last events of the run.
+    /// What happened in the run, oldest first.
     pub trace: Vec<String>,
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for line in &self.trace {
+        for line in &self.trace[self.trace.len().saturating_sub(TAIL)..] {
             writeln!(f, "{line}")?;
         }
         writeln!(f, "seed {}: {} in channel {:?}: {}", self.seed, self.property, self.channel, self.text)?;
@@ -164,7 +166,12 @@ impl Chaos {
             network: Network {
                 latency_us: 50 + random.below(2_000),
                 jitter_us: random.below(5_000),
-                socket_bytes: if weather.slow { 2_048 } else { 1 << (9 + random.below(8)) },
+                // With much to carry, what is too small for a round trip would take longer than a heartbeat.
+                socket_bytes: match weather {
+                    Weather { overload: true, .. } => 64 * 1024,
+                    Weather { slow: true, .. } => 2_048,
+                    _ => 1 << (9 + random.below(8)),
+                },
             },
             peer_network: PeerNetwork {
                 latency_us: 10 + random.below(300),
@@ -344,6 +351,7 @@ impl Chaos {
     fn be_rude(&mut self, at: usize) {
         let no = self.drivers[at].no;
         match self.random.below(3) {
+            0 if self.sim.client(no).dialect() == Dialect::Json => self.sim.send_raw(no, Kind::Text, b"{\"type\":"),
             0 => self.sim.send_raw(no, Kind::Binary, b"\0\0\0\x01\xc1"),
             1 => self.sim.send(no, &[Frame::Connect(Connect { version: 1, ..Connect::default() })]),
             _ => self.sim.send(no, &[Frame::Ack(Ack { id: 1, ..Ack::default() })]),

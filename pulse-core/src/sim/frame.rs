@@ -35,9 +35,26 @@ impl OwnedFrame {
     }
 }
 
+/// As short as a line of a trace has to be.
 impl fmt::Debug for OwnedFrame {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.get().fmt(f)
+        match self.get() {
+            Frame::Publish(publish) => {
+                let mut bytes = Vec::new();
+                publish.payload.append_to(&mut bytes);
+                let start = bytes[..bytes.len().min(16)].escape_ascii();
+                write!(f, "publish {} {start} of {} B", publish.channel, bytes.len())?;
+                publish.id.map_or(Ok(()), |id| write!(f, ", id {id}"))?;
+                publish.key.map_or(Ok(()), |key| write!(f, ", key {key}"))
+            }
+            Frame::Subscribe(subscribe) => write!(f, "subscribe {} {}", subscribe.id, subscribe.channel),
+            Frame::Unsubscribe(leave) => write!(f, "unsubscribe {} {}", leave.id, leave.channel),
+            Frame::Ack(ack) => write!(f, "ack {}", ack.id),
+            Frame::Error(error) => write!(f, "error {} {}", error.id, error.code),
+            Frame::Gap(gap) => write!(f, "gap {} {:?} {}", gap.channel, gap.count, gap.reason),
+            Frame::Disconnect(end) => write!(f, "disconnect {}", end.code),
+            other => other.fmt(f),
+        }
     }
 }
 

@@ -16,7 +16,7 @@ use super::net::Network;
 use super::peers::{Lane, PeerNetwork, Said};
 
 /// Lines of the trace that are kept.
-const TRACE_LINES: usize = 120;
+const TRACE_LINES: usize = 20_000;
 
 /// Something that happens at its time.
 #[derive(Debug)]
@@ -39,6 +39,8 @@ pub(super) struct Bond {
     /// Counts the sessions.
     pub(super) epoch: u32,
     pub(super) up: bool,
+    /// Nothing passes before this time: not both ends know that the last session is over.
+    pub(super) since: u64,
     /// By this time both ends know how it is.
     pub(super) known: u64,
 }
@@ -79,7 +81,7 @@ impl World {
             network: config.network,
             peer_network: config.peer_network,
             lanes: vec![vec![Lane::new(); routers]; routers],
-            bonds: vec![vec![Bond { epoch: 0, up: true, known: 0 }; routers]; routers],
+            bonds: vec![vec![Bond { epoch: 0, up: true, since: 0, known: 0 }; routers]; routers],
             decide: config.decide,
             decide_us: config.decide_us,
             digest: 0,
@@ -176,8 +178,8 @@ impl World {
     // ---- the links of routers
 
     pub(super) fn carry(&mut self, from: usize, to: usize, parcel: Vec<u8>) {
-        let Bond { epoch, up, .. } = self.bonds[from.min(to)][from.max(to)];
-        if !up {
+        let Bond { epoch, up, since, .. } = self.bonds[from.min(to)][from.max(to)];
+        if !up || self.now < since {
             return;
         }
         let PeerNetwork { latency_us, jitter_us, .. } = self.peer_network;
@@ -205,7 +207,7 @@ impl World {
         if !bond.up || bond.known > self.now {
             return;
         }
-        *bond = Bond { epoch: bond.epoch + 1, up: false, known: told[0].max(told[1]) + 10_000 };
+        *bond = Bond { epoch: bond.epoch + 1, up: false, since: 0, known: told[0].max(told[1]) + 10_000 };
         self.trace(|| format!("routers {a} and {b} lose each other"));
         self.plan(told[0], Event::Host(a, Input::Peer(b, Said::Lost)));
         self.plan(told[1], Event::Host(b, Input::Peer(a, Said::Lost)));
@@ -220,7 +222,7 @@ impl World {
         }
         let told = delays.map(|delay| self.now.max(bond.known) + delay);
         let both = told[0].max(told[1]);
-        *bond = Bond { up: true, known: both + 10_000, ..*bond };
+        *bond = Bond { up: true, since: told[0].min(told[1]), known: both + 10_000, ..*bond };
         self.trace(|| format!("routers {a} and {b} find each other"));
         self.plan(told[0], Event::Host(a, Input::Peer(b, Said::Joined)));
         self.plan(told[1], Event::Host(b, Input::Peer(a, Said::Joined)));

@@ -180,12 +180,14 @@ impl<'a> Channel<'a> {
 
     /// Whether a subscriber received everything that it can know it should have, but for what it was told it missed.
     fn judge_stay(&self, story: &Story, stay: &Stay, weather: &Weather) -> Result<(), Broken> {
-        if !weather.loses() && !stay.gaps.is_empty() {
+        // While a client takes nothing, however short that is, a publication gives way to a newer one with its key.
+        let loses = weather.loses() || stay.channel.starts_with("key:");
+        if !loses && !stay.gaps.is_empty() {
             let text = format!("client {} is told of gaps {:?} in fine weather", story.no, stay.gaps);
             return Err(Broken::new("gaps", &stay.channel, text));
         }
         // An old client cannot be told what it misses.
-        if weather.loses() && story.dialect == Dialect::Legacy {
+        if loses && story.dialect == Dialect::Legacy {
             return Ok(());
         }
         let received: Vec<(usize, usize)> =
@@ -198,10 +200,15 @@ impl<'a> Channel<'a> {
                 continue;
             }
             let early = matches!(publication.fate, Fate::Accepted(Some(at)) if at < stay.asked.1);
-            let late = stay.left.is_some_and(|left| publication.sent.at > left);
+            let late = stay.left.is_some_and(|left| publication.sent.at > left.1);
             possible += u64::from(!early && !late);
             if publication.sent.at > stay.acked.1 && matches!(publication.fate, Fate::Accepted(_)) {
-                let shown = received.iter().find(|&&(_, b)| self.before[a][b]).map(|&(place, _)| place);
+                // Once it has asked to leave it is told of no loss any more.
+                let shown = received
+                    .iter()
+                    .filter(|(place, _)| stay.left.is_none_or(|left| *place < left.0))
+                    .find(|&&(_, b)| self.before[a][b])
+                    .map(|&(place, _)| place);
                 let stays = stay.left.is_none() && story.lives();
                 if let Some(place) = shown.or(stays.then_some(usize::MAX)) {
                     missing.push((place, publication.sent.mark));

@@ -46,13 +46,22 @@ pub(super) fn judge(story: &Story, weather: &Weather) -> Result<(), Broken> {
             continue;
         };
         if asked.is_acked() {
-            if answer.got.0 < channel.newest_ack {
+            // A publication is acknowledged by the home, the others by the router that the client is connected to.
+            let newest = &mut channel.newest_acks[usize::from(matches!(asked.wish, Wish::Publish { .. }))];
+            if answer.got.0 < *newest {
                 return broken("its ack came before that of an earlier request".into());
             }
-            channel.newest_ack = answer.got.0;
+            *newest = answer.got.0;
+        }
+        // Asked for twice before the first was answered: the second is refused whatever becomes of the first.
+        if asked.wish == Wish::Subscribe && answer.code == Some(1009) && channel.pending > answer.got.0 {
+            continue;
         }
         if let Err(text) = channel.judge(asked, answer.code, weather) {
             return broken(text);
+        }
+        if asked.wish == Wish::Subscribe {
+            channel.pending = answer.got.0;
         }
     }
     Ok(())
@@ -63,20 +72,24 @@ struct Membership {
     inside: bool,
     /// Whether `inside` is certain.
     known: bool,
-    /// Where in the log the newest ack is.
-    newest_ack: usize,
+    /// Where in the log the newest ack is: of a subscription or its end, of a publication.
+    newest_acks: [usize; 2],
+    /// Where in the log the last subscription was answered.
+    pending: usize,
 }
 
 impl Default for Membership {
     fn default() -> Self {
-        Self { inside: false, known: true, newest_ack: 0 }
+        Self { inside: false, known: true, newest_acks: [0; 2], pending: 0 }
     }
 }
 
 impl Membership {
     /// Judges the answer to the next request, by its code if it is an error.
     fn judge(&mut self, asked: &Asked, code: Option<u16>, weather: &Weather) -> Result<(), String> {
-        let is = |inside: bool| !self.known || self.inside == inside;
+        // A channel that was too many when its home came back has ended, and old clients are not told.
+        let expelled = weather.partitions && weather.small;
+        let is = |inside: bool| !self.known || self.inside == inside || expelled;
         let bad = is_bad_name(&asked.channel) && asked.wish != Wish::Unavailable;
         let forbidden = is_forbidden(&asked.channel);
         let right = match (asked.wish, code) {
@@ -112,6 +125,10 @@ impl Membership {
 /// Errors that answer no request.
 fn judge_complaints(story: &Story, weather: &Weather) -> Result<(), Broken> {
     let silent = || story.published.iter().filter(|sent| sent.id.is_none());
+    if let Some(code) = story.put_out.iter().find(|&&code| code != 1013 || !weather.partitions || !weather.small) {
+        let text = format!("client {} was put out of a channel with {code}", story.no);
+        return Err(Broken::new("answers", "", text));
+    }
     for &code in &story.complaints {
         let right = match code {
             1001 => story.rude,

@@ -92,8 +92,8 @@ pub(super) struct Stay {
     pub(super) asked: (usize, u64),
     /// Where in the log its ack is, and when it came.
     pub(super) acked: (usize, u64),
-    /// When it asked to leave, or the connection ended; never, where it stayed.
-    pub(super) left: Option<u64>,
+    /// Where in the log it asked to leave, or the connection ended, and when; never, where it stayed.
+    pub(super) left: Option<(usize, u64)>,
     /// What it received, with the place in the log.
     pub(super) received: Vec<(usize, Mark)>,
     /// Gaps: the place in the log, and the count where there is one.
@@ -110,14 +110,16 @@ pub(super) struct Story {
     pub(super) stays: Vec<Stay>,
     /// Errors that answer no request: the place, the code.
     pub(super) complaints: Vec<u16>,
+    /// Codes with which the server ended a subscription.
+    pub(super) put_out: Vec<u16>,
     pub(super) stopped: bool,
     /// It sent something that deserves a complaint.
     pub(super) rude: bool,
     pub(super) garbage: bool,
     pub(super) connect: Option<Option<String>>,
     pub(super) connected: bool,
-    /// When it ended, and with which code: `None` in it where nobody gave one.
-    pub(super) end: Option<(u64, Option<u16>)>,
+    /// Where in the log and when it ended, and with which code: `None` in it where nobody gave one.
+    pub(super) end: Option<((usize, u64), Option<u16>)>,
     pub(super) hung_up: bool,
     pub(super) broken: bool,
 }
@@ -132,6 +134,7 @@ impl Story {
                 published: Vec::new(),
                 stays: Vec::new(),
                 complaints: Vec::new(),
+                put_out: Vec::new(),
                 stopped: false,
                 rude: false,
                 garbage: false,
@@ -143,6 +146,7 @@ impl Story {
             },
             ids: BTreeMap::new(),
             inside: BTreeMap::new(),
+            early_gaps: BTreeMap::new(),
         };
         for (place, entry) in client.log().iter().enumerate() {
             reader.entry(place, entry.at, &entry.what)?;
@@ -157,7 +161,8 @@ impl Story {
                     && asked.sent.0 > stay.asked.0
                     && asked.answer.is_none_or(|answer| answer.code.is_none())
             });
-            stay.left = leave.map(|asked| asked.sent.1).or(story.end.map(|end| end.0));
+            let left = leave.map(|asked| asked.sent).or(story.end.map(|end| end.0));
+            stay.left = left.into_iter().chain(stay.left).min();
         }
         Ok(story)
     }
@@ -179,6 +184,8 @@ struct Reader {
     ids: BTreeMap<u64, usize>,
     /// From a channel to the stay that is going on.
     inside: BTreeMap<String, usize>,
+    /// Gaps that came while the client waited to be in a channel.
+    early_gaps: BTreeMap<String, Vec<(usize, Option<u64>)>>,
 }
 
 impl Reader {
@@ -191,9 +198,9 @@ impl Reader {
             What::Resumed => {}
             What::HungUp => {
                 self.story.hung_up = true;
-                self.story.end = Some((at, None));
+                self.story.end = Some(((place, at), None));
             }
-            What::Ended(code) => self.story.end = Some((at, *code)),
+            What::Ended(code) => self.story.end = Some(((place, at), *code)),
         }
         Ok(())
     }
@@ -248,10 +255,22 @@ impl Reader {
                 if self.story.dialect == Dialect::Legacy {
                     return Err(self.broken(gap.channel, "is told of a gap in a frame it cannot know".into()));
                 }
-                let Some(&stay) = self.inside.get(gap.channel) else {
+                let gaps = if let Some(&stay) = self.inside.get(gap.channel) {
+                    &mut self.story.stays[stay].gaps
+                } else if self.is_asking(gap.channel) {
+                    // Gaps go in front of all that waits for a reader, and so does the ack.
+                    self.early_gaps.entry(gap.channel.into()).or_default()
+                } else {
                     return Err(self.broken(gap.channel, "is told of a gap and is not in the channel".into()));
                 };
-                self.story.stays[stay].gaps.push((place, gap.count));
+                gaps.push((place, gap.count));
+            }
+            Frame::Unsubscribed(end) => {
+                let Some(stay) = self.inside.remove(end.channel) else {
+                    return Err(self.broken(end.channel, "is put out and is not in the channel".into()));
+                };
+                self.story.stays[stay].left = Some((place, at));
+                self.story.put_out.push(end.code);
             }
             Frame::Disconnect(_) | Frame::Ping { .. } | Frame::Pong { .. } => {}
             _ => {
@@ -278,7 +297,7 @@ impl Reader {
                 Wish::Subscribe => {
                     self.inside.insert(channel.clone(), self.story.stays.len());
                     let (asked, acked) = (asked.sent, answer.got);
-                    let (received, gaps) = (Vec::new(), Vec::new());
+                    let (received, gaps) = (Vec::new(), self.early_gaps.remove(&channel).unwrap_or_default());
                     self.story.stays.push(Stay { channel, asked, acked, left: None, received, gaps });
                 }
                 Wish::Unsubscribe => {
@@ -288,6 +307,12 @@ impl Reader {
             }
         }
         Ok(())
+    }
+
+    /// Whether it waits for the answer to a subscription.
+    fn is_asking(&self, channel: &str) -> bool {
+        let mut requests = self.story.requests.iter();
+        requests.any(|asked| asked.wish == Wish::Subscribe && asked.channel == channel && asked.answer.is_none())
     }
 
     fn broken(&self, channel: &str, text: String) -> Broken {
