@@ -7,9 +7,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use crate::random::{Random, Seed, mix};
-use crate::wire::{
-    Ack, Connect, Format, Frame, History, Payload, Publish, Refresh, Subscribe, Unsubscribe,
-};
+use crate::wire::{Ack, Connect, Format, Frame, History, Payload, Publish, Refresh, Subscribe, Unsubscribe};
 use crate::{
     Answer, Config, Dialect, Heartbeat, Kind, Limits, Namespace, Request, Rule, Rules, SlowConsumer,
 };
@@ -264,7 +262,8 @@ impl Chaos {
     }
 
     fn come(&mut self) {
-        let dialect = [Dialect::V1, Dialect::V1, Dialect::Json, Dialect::Legacy][self.random.below(4) as usize];
+        let dialect =
+            [Dialect::V1, Dialect::V1, Dialect::Json, Dialect::Legacy][self.random.below(4) as usize];
         let router = self.random.below(self.routers as u32) as usize;
         let no = self.sim.open(dialect, router);
         let (wants, cut) = (BTreeSet::new(), false);
@@ -279,7 +278,10 @@ impl Chaos {
             1..=4 => Some(format!("user{}", self.random.below(3))),
             _ => None,
         };
-        self.sim.send(no, &[Frame::Connect(Connect { version: 1, token: token.as_deref(), ..Connect::default() })]);
+        self.sim.send(
+            no,
+            &[Frame::Connect(Connect { version: 1, token: token.as_deref(), ..Connect::default() })],
+        );
     }
 
     /// Something that a client may ask.
@@ -351,7 +353,9 @@ impl Chaos {
     fn be_rude(&mut self, at: usize) {
         let no = self.drivers[at].no;
         match self.random.below(3) {
-            0 if self.sim.client(no).dialect() == Dialect::Json => self.sim.send_raw(no, Kind::Text, b"{\"type\":"),
+            0 if self.sim.client(no).dialect() == Dialect::Json => {
+                self.sim.send_raw(no, Kind::Text, b"{\"type\":")
+            }
             0 => self.sim.send_raw(no, Kind::Binary, b"\0\0\0\x01\xc1"),
             1 => self.sim.send(no, &[Frame::Connect(Connect { version: 1, ..Connect::default() })]),
             _ => self.sim.send(no, &[Frame::Ack(Ack { id: 1, ..Ack::default() })]),
@@ -406,7 +410,9 @@ impl Chaos {
         let inside = model::subscriptions(self.sim.clients())?;
         let subscriptions: u64 = self.sim.stats().map(|stats| stats.subscriptions).sum();
         if subscriptions != inside {
-            return Err(self.broken("counters", format!("{subscriptions} subscriptions, clients know of {inside}")));
+            return Err(
+                self.broken("counters", format!("{subscriptions} subscriptions, clients know of {inside}"))
+            );
         }
         Ok(())
     }
@@ -511,7 +517,9 @@ fn decide(request: &Request) -> Answer {
         Request::Connect { token: Some(token) } if &**token == "deny" => Answer::Deny,
         Request::Connect { token: Some(token) } => Answer::AllowAs(token.clone()),
         Request::Connect { token: None } => Answer::Allow,
-        Request::Subscribe { channel, .. } | Request::Publish { channel } if channel.ends_with('!') => Answer::Deny,
+        Request::Subscribe { channel, .. } | Request::Publish { channel } if channel.ends_with('!') => {
+            Answer::Deny
+        }
         Request::Subscribe { .. } | Request::Publish { .. } => Answer::Allow,
     }
 }

@@ -18,7 +18,8 @@ pub(super) fn judge(stories: &[Story], weather: &Weather) -> Result<Tally, Broke
             channels.entry(&sent.channel).or_default().add(story, sent, weather);
         }
     }
-    let mut tally = Tally { published: stories.iter().map(|s| s.published.len() as u64).sum(), ..Tally::default() };
+    let mut tally =
+        Tally { published: stories.iter().map(|s| s.published.len() as u64).sum(), ..Tally::default() };
     tally.errors = stories
         .iter()
         .flat_map(|story| &story.requests)
@@ -45,8 +46,8 @@ pub(super) fn judge(stories: &[Story], weather: &Weather) -> Result<Tally, Broke
                 }
             }
             tally.received += stay.received.len() as u64;
-            tally.missed += stay.gaps.iter().filter_map(|gap| gap.1).sum::<u64>();
-            tally.unknown_gaps += stay.gaps.iter().filter(|gap| gap.1.is_none()).count() as u64;
+            tally.missed += stay.gaps.iter().filter_map(|gap| gap.count).sum::<u64>();
+            tally.unknown_gaps += stay.gaps.iter().filter(|gap| gap.count.is_none()).count() as u64;
         }
     }
     for (name, channel) in &mut channels {
@@ -136,7 +137,8 @@ impl<'a> Channel<'a> {
             let numbered = reached[a] || matches!(fate, Fate::Accepted(_));
             for b in (0..count).filter(|&b| b != a && numbered) {
                 let other = &self.publications[b];
-                let same = sent.mark.client == other.sent.mark.client && sent.mark.count < other.sent.mark.count;
+                let same =
+                    sent.mark.client == other.sent.mark.client && sent.mark.count < other.sent.mark.count;
                 let acked = matches!(fate, Fate::Accepted(Some(at)) if *at < other.sent.at);
                 if (same || acked) && (reached[b] || matches!(other.fate, Fate::Accepted(_))) {
                     self.before[a][b] = true;
@@ -186,8 +188,10 @@ impl<'a> Channel<'a> {
             let text = format!("client {} is told of gaps {:?} in fine weather", story.no, stay.gaps);
             return Err(Broken::new("gaps", &stay.channel, text));
         }
-        // An old client cannot be told what it misses.
-        if loses && story.dialect == Dialect::Legacy {
+        // An old client cannot be told what it misses. One that the server put an end to is not told either.
+        let ended =
+            story.end.is_some_and(|(_, code)| code.is_some()) && stay.left == story.end.map(|end| end.0);
+        if loses && (story.dialect == Dialect::Legacy || ended) {
             return Ok(());
         }
         let received: Vec<(usize, usize)> =
@@ -217,8 +221,8 @@ impl<'a> Channel<'a> {
         }
         missing.sort_unstable();
         for (at, &(place, mark)) in missing.iter().enumerate() {
-            let told = stay.gaps.iter().filter(|gap| gap.0 < place);
-            let told = told.map(|gap| gap.1.unwrap_or(u64::MAX)).fold(0, u64::saturating_add);
+            let told = stay.gaps.iter().filter(|gap| gap.place < place);
+            let told = told.map(|gap| gap.count.unwrap_or(u64::MAX)).fold(0, u64::saturating_add);
             if told <= at as u64 {
                 let text = format!(
                     "client {} misses {mark:?} and {at} others, and was told of {told}; it asked at {:?}, was in from \
@@ -228,7 +232,7 @@ impl<'a> Channel<'a> {
                 return Err(Broken::new("completeness", &stay.channel, text));
             }
         }
-        let told: u64 = stay.gaps.iter().filter_map(|gap| gap.1).sum();
+        let told: u64 = stay.gaps.iter().filter(|gap| !gap.doubtful).filter_map(|gap| gap.count).sum();
         if told > possible {
             let text = format!("client {} is told of {told} losses, {possible} are possible", story.no);
             return Err(Broken::new("gaps", &stay.channel, text));

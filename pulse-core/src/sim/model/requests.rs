@@ -94,9 +94,9 @@ impl Membership {
         let forbidden = is_forbidden(&asked.channel);
         let right = match (asked.wish, code) {
             (_, Some(1002)) => bad,
-            (_, _) if bad => false,
             // Too much waits behind a request that the host decides.
             (_, Some(1013)) if weather.asks || weather.overload => true,
+            (_, _) if bad => false,
             (Wish::Subscribe, None) => is(false) && !forbidden,
             (Wish::Subscribe, Some(1009)) => is(true),
             (Wish::Subscribe, Some(1013)) => weather.small && is(false),
@@ -125,7 +125,9 @@ impl Membership {
 /// Errors that answer no request.
 fn judge_complaints(story: &Story, weather: &Weather) -> Result<(), Broken> {
     let silent = || story.published.iter().filter(|sent| sent.id.is_none());
-    if let Some(code) = story.put_out.iter().find(|&&code| code != 1013 || !weather.partitions || !weather.small) {
+    if let Some(code) =
+        story.put_out.iter().find(|&&code| code != 1013 || !weather.partitions || !weather.small)
+    {
         let text = format!("client {} was put out of a channel with {code}", story.no);
         return Err(Broken::new("answers", "", text));
     }
@@ -150,7 +152,6 @@ fn judge_complaints(story: &Story, weather: &Weather) -> Result<(), Broken> {
 /// Whether the connection ended for a reason, or not although there was one.
 fn judge_end(story: &Story, weather: &Weather) -> Result<(), Broken> {
     let ended = story.end.filter(|_| !story.hung_up);
-    let denied = matches!(&story.connect, Some(Some(token)) if token == "deny");
     let right = match ended {
         None => true,
         Some((_, None)) => story.broken,
@@ -158,15 +159,15 @@ fn judge_end(story: &Story, weather: &Weather) -> Result<(), Broken> {
         Some((_, Some(4002))) => weather.leaps || story.stopped,
         Some((_, Some(4500))) => story.garbage,
         Some((_, Some(4502))) => {
-            story.connect.is_none() || weather.leaps || (weather.asks && story.dialect == Dialect::Legacy)
+            !story.connected && (story.dialect != Dialect::Legacy || weather.asks) || weather.leaps
         }
-        Some((_, Some(4504))) => denied && weather.asks,
+        Some((_, Some(4504))) => story.denied && weather.asks,
         Some(_) => false,
     };
     if !right {
         return Err(Broken::new("ends", "", format!("client {} ended by {ended:?}", story.no)));
     }
-    if story.lives() && (story.garbage || story.connect.is_none() && story.dialect != Dialect::Legacy) {
+    if story.lives() && (story.garbage || !story.connected && story.dialect != Dialect::Legacy) {
         return Err(Broken::new("ends", "", format!("client {} lives on after its mistake", story.no)));
     }
     Ok(())

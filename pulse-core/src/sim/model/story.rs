@@ -96,8 +96,18 @@ pub(super) struct Stay {
     pub(super) left: Option<(usize, u64)>,
     /// What it received, with the place in the log.
     pub(super) received: Vec<(usize, Mark)>,
-    /// Gaps: the place in the log, and the count where there is one.
-    pub(super) gaps: Vec<(usize, Option<u64>)>,
+    pub(super) gaps: Vec<Told>,
+}
+
+/// A gap that a client was told of.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Told {
+    /// Where in the log.
+    pub(super) place: usize,
+    pub(super) count: Option<u64>,
+    /// Whether it may be about the stay that the client waits to begin: gaps come in front of all that waits for a
+    /// reader, and so do the acks that would tell.
+    pub(super) doubtful: bool,
 }
 
 #[derive(Debug)]
@@ -116,8 +126,10 @@ pub(super) struct Story {
     /// It sent something that deserves a complaint.
     pub(super) rude: bool,
     pub(super) garbage: bool,
-    pub(super) connect: Option<Option<String>>,
+    /// It said `connect` first.
     pub(super) connected: bool,
+    /// It has a token that lets nobody in.
+    pub(super) denied: bool,
     /// Where in the log and when it ended, and with which code: `None` in it where nobody gave one.
     pub(super) end: Option<((usize, u64), Option<u16>)>,
     pub(super) hung_up: bool,
@@ -138,8 +150,8 @@ impl Story {
                 stopped: false,
                 rude: false,
                 garbage: false,
-                connect: None,
                 connected: false,
+                denied: false,
                 end: None,
                 hung_up: false,
                 broken: client.broken,
@@ -185,7 +197,7 @@ struct Reader {
     /// From a channel to the stay that is going on.
     inside: BTreeMap<String, usize>,
     /// Gaps that came while the client waited to be in a channel.
-    early_gaps: BTreeMap<String, Vec<(usize, Option<u64>)>>,
+    early_gaps: BTreeMap<String, Vec<Told>>,
 }
 
 impl Reader {
@@ -209,14 +221,15 @@ impl Reader {
         let (id, wish, channel) = match *frame {
             Frame::Connect(connect) => {
                 // A second one is a mistake, except for clients of the first release.
-                self.story.rude |= self.story.connect.is_some() && self.story.dialect != Dialect::Legacy;
-                return self.story.connect = Some(connect.token.map(ToString::to_string));
+                self.story.rude |= self.story.connected && self.story.dialect != Dialect::Legacy;
+                self.story.connected |= place == 0;
+                self.story.denied |= connect.token == Some("deny");
+                return;
             }
             Frame::Subscribe(request) => (request.id, Wish::Subscribe, request.channel),
             Frame::Unsubscribe(request) => (request.id, Wish::Unsubscribe, request.channel),
             Frame::Publish(publish) => {
-                let (mark, len) =
-                    Mark::read(publish.payload).expect("what is published says what it is");
+                let (mark, len) = Mark::read(publish.payload).expect("what is published says what it is");
                 let channel = publish.channel.to_string();
                 self.story.published.push(Sent { mark, channel, at, len, id: publish.id });
                 let Some(id) = publish.id else { return };
@@ -235,7 +248,6 @@ impl Reader {
     fn got(&mut self, place: usize, at: u64, frame: &Frame<'_>) -> Result<(), Broken> {
         let no = self.story.no;
         match *frame {
-            Frame::Connected(_) => self.story.connected = true,
             Frame::Ack(ack) => return self.answer(ack.id, Answer { got: (place, at), code: None }),
             Frame::Error(error) if error.id == 0 => self.story.complaints.push(error.code),
             Frame::Error(error) => {
@@ -255,15 +267,18 @@ impl Reader {
                 if self.story.dialect == Dialect::Legacy {
                     return Err(self.broken(gap.channel, "is told of a gap in a frame it cannot know".into()));
                 }
-                let gaps = if let Some(&stay) = self.inside.get(gap.channel) {
-                    &mut self.story.stays[stay].gaps
-                } else if self.is_asking(gap.channel) {
-                    // Gaps go in front of all that waits for a reader, and so does the ack.
-                    self.early_gaps.entry(gap.channel.into()).or_default()
-                } else {
+                let inside = self.inside.get(gap.channel).copied();
+                let asking = self.is_asking(gap.channel);
+                let told = Told { place, count: gap.count, doubtful: asking };
+                if inside.is_none() && !asking {
                     return Err(self.broken(gap.channel, "is told of a gap and is not in the channel".into()));
-                };
-                gaps.push((place, gap.count));
+                }
+                if let Some(stay) = inside {
+                    self.story.stays[stay].gaps.push(told);
+                }
+                if asking {
+                    self.early_gaps.entry(gap.channel.into()).or_default().push(told);
+                }
             }
             Frame::Unsubscribed(end) => {
                 let Some(stay) = self.inside.remove(end.channel) else {
@@ -272,7 +287,7 @@ impl Reader {
                 self.story.stays[stay].left = Some((place, at));
                 self.story.put_out.push(end.code);
             }
-            Frame::Disconnect(_) | Frame::Ping { .. } | Frame::Pong { .. } => {}
+            Frame::Connected(_) | Frame::Disconnect(_) | Frame::Ping { .. } | Frame::Pong { .. } => {}
             _ => {
                 return Err(Broken::new("frames", "", format!("client {no} got {frame:?}")));
             }
@@ -312,7 +327,8 @@ impl Reader {
     /// Whether it waits for the answer to a subscription.
     fn is_asking(&self, channel: &str) -> bool {
         let mut requests = self.story.requests.iter();
-        requests.any(|asked| asked.wish == Wish::Subscribe && asked.channel == channel && asked.answer.is_none())
+        requests
+            .any(|asked| asked.wish == Wish::Subscribe && asked.channel == channel && asked.answer.is_none())
     }
 
     fn broken(&self, channel: &str, text: String) -> Broken {
