@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
-use pulse_core::wire::{Connect, Frame, Payload, Publish, Subscribe};
+use pulse_core::wire::{self, Connect, Frame, Payload, Publish, Subscribe};
 
 /// How a client speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,7 +14,7 @@ pub enum Dialect {
     V1,
     /// No subprotocol: a client of the first release.
     Legacy,
-    /// No Pulse at all: every message is a payload, and connecting is subscribing (the peers in `peers/`).
+    /// No Pulse at all: a binary message is a payload, a text asks for the subscription (the peers in `peers/`).
     Raw,
 }
 
@@ -23,50 +23,46 @@ pub enum Dialect {
 pub struct Client {
     stream: TcpStream,
     dialect: Dialect,
-    /// Bytes of an incomplete WebSocket frame.
+    upgraded: bool,
+    /// Bytes of an incomplete head or WebSocket frame.
     rest: Vec<u8>,
 }
 
 impl Client {
+    /// Connects and asks for the upgrade; [`read`](Self::read) takes the answer.
+    ///
+    /// # Errors
+    /// As [`TcpStream::connect`] and [`Write::write_all`].
+    pub fn begin(addr: SocketAddr, dialect: Dialect) -> io::Result<Self> {
+        let mut stream = TcpStream::connect(addr)?;
+        stream.set_nodelay(true)?;
+        let protocol = if dialect == Dialect::V1 { "Sec-WebSocket-Protocol: pulse.v1\r\n" } else { "" };
+        let request = format!(
+            "GET /ws HTTP/1.1\r\nHost: {addr}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n{protocol}\r\n"
+        );
+        stream.write_all(request.as_bytes())?;
+        Ok(Self { stream, dialect, upgraded: false, rest: Vec::new() })
+    }
+
     /// Connects, upgrades and opens a session.
     ///
     /// # Errors
     /// If the server refuses, or does not answer within ten seconds.
     pub fn connect(addr: SocketAddr, dialect: Dialect) -> io::Result<Self> {
-        let mut stream = TcpStream::connect(addr)?;
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-        let protocol = if dialect == Dialect::V1 { "Sec-WebSocket-Protocol: pulse.v1\r\n" } else { "" };
-        let mut request = format!(
-            "GET /ws HTTP/1.1\r\nHost: {addr}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-             Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n{protocol}\r\n"
-        )
-        .into_bytes();
+        let mut client = Self::begin(addr, dialect)?;
+        client.stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+        let (mut buffer, mut seen) = (vec![0; 64 * 1024], 0);
+        while !client.upgraded {
+            client.read_some(&mut buffer, |_| seen += 1)?;
+        }
         if dialect == Dialect::V1 {
-            message(&mut request, |out| {
-                Frame::Connect(Connect { version: 1, ..Connect::default() }).encode(out);
-            });
+            let mut out = Vec::new();
+            message(&mut out, encode_connect);
+            client.stream.write_all(&out)?;
         }
-        stream.write_all(&request)?;
-        let mut client = Self { stream, dialect, rest: Vec::new() };
-        let mut buffer = vec![0; 4096];
-        let head = loop {
-            let n = client.stream.read(&mut buffer)?;
-            if n == 0 {
-                return Err(io::Error::other("the server closed the connection during the upgrade"));
-            }
-            client.rest.extend_from_slice(&buffer[..n]);
-            if let Some(at) = client.rest.windows(4).position(|w| w == b"\r\n\r\n") {
-                break at + 4;
-            }
-        };
-        if !client.rest.starts_with(b"HTTP/1.1 101") {
-            let line = client.rest.split(|b| *b == b'\r').next().unwrap_or_default();
-            return Err(io::Error::other(format!("no upgrade: {}", String::from_utf8_lossy(line))));
-        }
-        client.rest.drain(..head);
-        if dialect != Dialect::Raw {
-            client.expect(1)?;
+        while seen == 0 && dialect != Dialect::Raw {
+            client.read_some(&mut buffer, |_| seen += 1)?;
         }
         Ok(client)
     }
@@ -76,14 +72,39 @@ impl Client {
     /// # Errors
     /// As [`connect`](Self::connect).
     pub fn subscribe(&mut self, channel: &str) -> io::Result<()> {
-        if self.dialect == Dialect::Raw {
-            return Ok(());
-        }
         let mut out = Vec::new();
-        let subscribe = Subscribe { id: 1, channel, ..Subscribe::default() };
-        message(&mut out, |out| Frame::Subscribe(subscribe).encode(out));
+        match self.dialect {
+            Dialect::Raw => raw_subscribe(&mut out),
+            Dialect::V1 | Dialect::Legacy => message(&mut out, |out| encode_subscribe(channel, out)),
+        }
         self.stream.write_all(&out)?;
-        self.expect(1)
+        let (mut buffer, mut seen) = (vec![0; 64 * 1024], 0);
+        while seen == 0 {
+            self.read_some(&mut buffer, |_| seen += 1)?;
+        }
+        Ok(())
+    }
+
+    /// The one message with which a fresh connection opens its session and subscribes, ready to be written after the
+    /// upgrade. [`is_subscribed`] knows its answer.
+    #[must_use]
+    pub fn opening(dialect: Dialect, channel: &str) -> Vec<u8> {
+        let mut out = Vec::new();
+        match dialect {
+            Dialect::Raw => raw_subscribe(&mut out),
+            Dialect::V1 => message(&mut out, |out| {
+                encode_connect(out);
+                encode_subscribe(channel, out);
+            }),
+            Dialect::Legacy => message(&mut out, |out| encode_subscribe(channel, out)),
+        }
+        out
+    }
+
+    /// Whether the server has answered the upgrade.
+    #[must_use]
+    pub fn is_upgraded(&self) -> bool {
+        self.upgraded
     }
 
     /// From now on reads and writes return `WouldBlock` instead of waiting.
@@ -92,6 +113,14 @@ impl Client {
     /// If the system refuses.
     pub fn set_nonblocking(&self) -> io::Result<()> {
         self.stream.set_nonblocking(true)
+    }
+
+    /// Bounds what the kernel keeps of what was written and the server has not room for; it takes about twice as much.
+    ///
+    /// # Errors
+    /// If the system refuses.
+    pub fn set_send_buffer(&self, bytes: usize) -> io::Result<()> {
+        Ok(rustix::net::sockopt::set_socket_send_buffer_size(&self.stream, bytes)?)
     }
 
     /// Writes some of `bytes`.
@@ -113,30 +142,33 @@ impl Client {
     /// Reads once and hands each frame, without its prefix, or each raw message to `on`. 0 bytes are the end of the stream.
     ///
     /// # Errors
-    /// As [`Read::read`].
+    /// As [`Read::read`], and if the server refuses the upgrade.
     pub fn read(&mut self, buffer: &mut [u8], mut on: impl FnMut(&[u8])) -> io::Result<usize> {
         let kept = self.rest.len();
         buffer[..kept].copy_from_slice(&self.rest);
         let n = self.stream.read(&mut buffer[kept..])?;
-        let bytes = &buffer[..kept + n];
-        let used = frames(bytes, self.dialect, &mut on);
+        let mut bytes = &buffer[..kept + n];
+        if !self.upgraded
+            && let Some(head) = answer(bytes)?
+        {
+            self.upgraded = true;
+            bytes = &bytes[head..];
+        }
+        let used = if self.upgraded { frames(bytes, self.dialect, &mut on) } else { 0 };
         self.rest.clear();
         self.rest.extend_from_slice(&bytes[used..]);
         Ok(n)
     }
 
-    fn expect(&mut self, frames: usize) -> io::Result<()> {
-        let mut buffer = vec![0; 64 * 1024];
-        let mut seen = 0;
-        let kept = std::mem::take(&mut self.rest);
-        let used = self::frames(&kept, self.dialect, &mut |_| seen += 1);
-        self.rest.extend_from_slice(&kept[used..]);
-        while seen < frames {
-            if self.read(&mut buffer, |_| seen += 1)? == 0 {
-                return Err(io::Error::other("the server closed the connection"));
-            }
+    /// As [`read`](Self::read), but the end of the stream is an error.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn read_some(&mut self, buffer: &mut [u8], on: impl FnMut(&[u8])) -> io::Result<()> {
+        match self.read(buffer, on)? {
+            0 => Err(io::Error::other("the server closed the connection")),
+            _ => Ok(()),
         }
-        Ok(())
     }
 }
 
@@ -146,11 +178,51 @@ impl AsFd for Client {
     }
 }
 
-/// Appends one masked binary WebSocket message whose payload `encode` writes. The mask is zero, which is legal.
+/// Whether a frame, or a raw message, is the answer to [`Client::opening`].
+///
+/// # Errors
+/// What the server says against it.
+pub(crate) fn is_subscribed(frame: &[u8], dialect: Dialect) -> io::Result<bool> {
+    if dialect == Dialect::Raw {
+        return Ok(frame == RAW_SUBSCRIBED);
+    }
+    match wire::decode(frame) {
+        Ok(Frame::Ack(ack)) => Ok(ack.id == SUBSCRIBE_ID),
+        Ok(Frame::Error(error)) => Err(io::Error::other(format!("error {}: {}", error.code, error.message))),
+        Ok(Frame::Disconnect(end)) => Err(io::Error::other(format!("end {}: {}", end.code, end.reason))),
+        _ => Ok(false),
+    }
+}
+
+/// The id that every subscription of these clients is requested under.
+const SUBSCRIBE_ID: u64 = 1;
+
+/// What a peer in `peers/` takes for a request to subscribe, and answers; both are text.
+const RAW_SUBSCRIBE: &[u8] = b"subscribe";
+const RAW_SUBSCRIBED: &[u8] = b"subscribed";
+
+fn encode_connect(out: &mut Vec<u8>) {
+    Frame::Connect(Connect { version: 1, ..Connect::default() }).encode(out);
+}
+
+fn encode_subscribe(channel: &str, out: &mut Vec<u8>) {
+    Frame::Subscribe(Subscribe { id: SUBSCRIBE_ID, channel, ..Subscribe::default() }).encode(out);
+}
+
+fn raw_subscribe(out: &mut Vec<u8>) {
+    masked(0x81, RAW_SUBSCRIBE, out);
+}
+
+/// Appends one masked binary WebSocket message whose payload `encode` writes.
 pub(crate) fn message(out: &mut Vec<u8>, encode: impl FnOnce(&mut Vec<u8>)) {
     let mut payload = Vec::new();
     encode(&mut payload);
-    out.push(0x82);
+    masked(0x82, &payload, out);
+}
+
+/// Appends one WebSocket message with this first byte. The mask is zero, which is legal.
+fn masked(first: u8, payload: &[u8], out: &mut Vec<u8>) {
+    out.push(first);
     match payload.len() {
         len @ 0..=125 => out.push(0x80 | len as u8),
         len @ 126..=65_535 => {
@@ -163,7 +235,7 @@ pub(crate) fn message(out: &mut Vec<u8>, encode: impl FnOnce(&mut Vec<u8>)) {
         }
     }
     out.extend_from_slice(&[0; 4]);
-    out.extend_from_slice(&payload);
+    out.extend_from_slice(payload);
 }
 
 impl Client {
@@ -179,6 +251,16 @@ impl Client {
         message(&mut out, |out| publish.encode(out));
         out
     }
+}
+
+/// How long the head of the answer to an upgrade is, once it is there whole.
+fn answer(bytes: &[u8]) -> io::Result<Option<usize>> {
+    let Some(at) = bytes.windows(4).position(|window| window == b"\r\n\r\n") else { return Ok(None) };
+    if !bytes.starts_with(b"HTTP/1.1 101") {
+        let line = bytes.split(|byte| *byte == b'\r').next().unwrap_or_default();
+        return Err(io::Error::other(format!("no upgrade: {}", String::from_utf8_lossy(line))));
+    }
+    Ok(Some(at + 4))
 }
 
 /// Hands each frame in whole server messages to `on`; returns how many bytes these messages are.
@@ -197,7 +279,7 @@ fn frames(bytes: &[u8], dialect: Dialect, on: &mut impl FnMut(&[u8])) -> usize {
             len => (usize::from(len), 2),
         };
         let Some(mut payload) = bytes.get(at + head..at + head + len) else { break };
-        if bytes[at] & 15 == 2 && dialect == Dialect::Raw {
+        if matches!(bytes[at] & 15, 1 | 2) && dialect == Dialect::Raw {
             on(payload);
         } else if bytes[at] & 15 == 2 {
             while let Some((prefix, rest)) = payload.split_first_chunk::<4>() {

@@ -54,7 +54,7 @@ impl FanOut {
             epoll::add(&epoll, &client, epoll::EventData::new_u64(n as u64), epoll::EventFlags::IN)?;
             subscribers.push((client, 0_u64));
         }
-        // Not subscribed in Pulse; in a raw peer everybody is, and what it would get is its own echo, which peers skip.
+        // Not subscribed: it only writes.
         let mut publisher = Client::connect(server.addr(), dialect)?;
         let mut result = FanOutResult::default();
         let mut buffer = vec![0; 1 << 20];

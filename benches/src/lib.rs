@@ -1,16 +1,25 @@
-//! What the load programs share: a server in a process of its own, its costs as the kernel counts them, and clients
-//! that are no more than a socket.
+//! What the load programs share: a server in a process of its own, its costs as the kernel counts them, clients
+//! that are no more than a socket, and the loads that these make.
 
 mod blast;
 mod client;
+mod cores;
 mod fan_out;
+mod flood;
 mod histogram;
+mod ledger;
+mod presence;
 mod process;
 mod server;
+mod storm;
 
 pub use blast::{Blast, blast};
 pub use client::{Client, Dialect};
+pub use cores::Cores;
 pub use fan_out::{FanOut, FanOutResult};
+pub use flood::{Flood, FloodResult};
 pub use histogram::Histogram;
+pub use presence::{Turnover, TurnoverResult};
 pub use process::Process;
 pub use server::Server;
+pub use storm::{Crowd, Storm, StormResult};

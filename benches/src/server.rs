@@ -6,9 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::thread::{CpuSet, sched_setaffinity};
-
-use crate::Process;
+use crate::{Cores, Process};
 
 /// A server on a free port of the loopback interface.
 #[derive(Debug)]
@@ -18,12 +16,12 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts `pulse` with more arguments and waits until it answers. It runs on CPU `cpu`, if one is given.
+    /// Starts `pulse` with more arguments and waits until it answers.
     ///
     /// # Errors
     /// If the binary is not there, does not start or does not answer within ten seconds.
-    pub fn start(args: &[&str], cpu: Option<usize>) -> io::Result<Self> {
-        Self::spawn(&beside("pulse")?, cpu, |port| {
+    pub fn start(args: &[&str], cores: Option<&Cores>) -> io::Result<Self> {
+        Self::spawn(&beside("pulse")?, cores, |port| {
             let own = ["--port", port, "--metrics-enabled", "false", "--logging-level", "warn"];
             own.iter().chain(args).map(ToString::to_string).collect()
         })
@@ -33,32 +31,30 @@ impl Server {
     ///
     /// # Errors
     /// As [`start`](Self::start); `npm ci` in `benches/peers` installs Bun.
-    pub fn start_bun(cpu: Option<usize>) -> io::Result<Self> {
+    pub fn start_bun(cores: Option<&Cores>) -> io::Result<Self> {
         let peers = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers");
         let bun = peers.join("node_modules/.bin/bun");
         if !bun.exists() {
             return Err(io::Error::other("Bun is not installed: run `npm ci` in benches/peers first"));
         }
         let script = peers.join("bun-server.mjs").display().to_string();
-        Self::spawn(&bun, cpu, |port| vec![script.clone(), port.to_owned()])
+        Self::spawn(&bun, cores, |port| vec![script.clone(), port.to_owned()])
     }
 
-    fn spawn(binary: &Path, cpu: Option<usize>, args: impl Fn(&str) -> Vec<String>) -> io::Result<Self> {
+    fn spawn(binary: &Path, cores: Option<&Cores>, args: impl Fn(&str) -> Vec<String>) -> io::Result<Self> {
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-        let mut command = match cpu {
-            Some(cpu) => {
-                leave(cpu)?;
-                let mut command = Command::new("taskset");
-                command.arg("-c").arg(cpu.to_string()).arg(binary);
-                command
-            }
-            None => Command::new(binary),
+        let mut command = Command::new(binary);
+        command.args(args(&port.to_string())).stdin(Stdio::null()).stdout(Stdio::null());
+        let child = match cores {
+            Some(cores) => cores.place(|| command.spawn())?,
+            None => command.spawn()?,
         };
-        command.args(args(&port.to_string()));
-        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn()?;
-        let server = Self { child, addr: SocketAddr::from(([127, 0, 0, 1], port)) };
+        let mut server = Self { child, addr: SocketAddr::from(([127, 0, 0, 1], port)) };
         let begin = Instant::now();
         while !server.is_healthy() {
+            if let Some(status) = server.child.try_wait()? {
+                return Err(io::Error::other(format!("the server has ended: {status}")));
+            }
             if begin.elapsed() > Duration::from_secs(10) {
                 return Err(io::Error::other("the server did not answer /health within 10 s"));
             }
@@ -76,7 +72,6 @@ impl Server {
     /// Its costs.
     #[must_use]
     pub fn process(&self) -> Process {
-        // `taskset` becomes the server (exec), so the child's id is the server's.
         Process::new(self.child.id())
     }
 
@@ -95,17 +90,6 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// Keeps this program, and what it starts without an order of its own, off a CPU, if there is another one.
-fn leave(cpu: usize) -> io::Result<()> {
-    let count = std::thread::available_parallelism()?.get();
-    let mut others = CpuSet::new();
-    (0..count.max(cpu + 1)).filter(|other| *other != cpu).for_each(|other| others.set(other));
-    if others.count() > 0 {
-        sched_setaffinity(None, &others)?;
-    }
-    Ok(())
 }
 
 /// A binary of this workspace, in the folder that this program was built into.

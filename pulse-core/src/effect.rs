@@ -3,7 +3,7 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-use crate::wire::CloseCode;
+use crate::wire::{CloseCode, PresenceAction};
 use crate::{ConnId, PeerId, Ticket};
 
 /// Host work other than writing. Rare beside writes, hence owned.
@@ -69,6 +69,13 @@ pub enum Request {
     Publish {
         /// Channel name.
         channel: Box<str>,
+    },
+    /// May the connection show itself in this channel, or see who is there?
+    Presence {
+        /// Channel name.
+        channel: Box<str>,
+        /// What it wants to do.
+        action: PresenceAction,
     },
 }
 

@@ -13,6 +13,7 @@ mod id;
 mod limits;
 mod link;
 mod peer;
+mod presence;
 mod queue;
 mod random;
 mod router;

@@ -91,3 +91,12 @@ pub(crate) const PEER_BYTES: usize = 1 << 20;
 
 /// Requests that a peer has not answered, beyond which connections that ask more of it are not read from.
 pub(crate) const PEER_REQUESTS: usize = 16 * 1024;
+
+/// Members in one answer to a sync, which is also how many there are where a client gives no `limit`.
+pub(crate) const PRESENCE_PAGE: u64 = 1000;
+
+/// Bytes of members with which an answer to a sync ends, however few they are.
+pub(crate) const PRESENCE_PAGE_BYTES: usize = 64 * 1024;
+
+/// Bytes of changes with which a notice of presence ends and another one begins.
+pub(crate) const PRESENCE_NOTICE_BYTES: usize = 32 * 1024;

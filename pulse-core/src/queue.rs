@@ -22,15 +22,28 @@ pub(crate) struct Meta {
     /// Hash of the publication's key; 0 for none.
     key: u64,
     policy: SlowConsumer,
+    /// Whether it is no publication, and its loss counts for none.
+    notice: bool,
 }
 
 impl Meta {
     /// An answer or a notice: never given up for another frame.
-    pub(crate) const CONTROL: Self = Self { channel: NO_CHANNEL, key: 0, policy: SlowConsumer::Disconnect };
+    pub(crate) const CONTROL: Self =
+        Self { channel: NO_CHANNEL, key: 0, policy: SlowConsumer::Disconnect, notice: true };
 
     /// A publication in a channel with this policy.
     pub(crate) fn publication(channel: u32, key: u64, policy: SlowConsumer) -> Self {
-        Self { channel, key, policy }
+        Self { channel, key, policy, notice: false }
+    }
+
+    /// Changes of presence in a channel with this policy: if they are lost the client is told of a gap, of no publication.
+    pub(crate) fn notice(channel: u32, policy: SlowConsumer) -> Self {
+        Self { channel, key: 0, policy, notice: true }
+    }
+
+    /// How many publications are lost with it.
+    fn counts(self) -> u64 {
+        u64::from(!self.notice)
     }
 
     fn may_be_lost(self) -> bool {
@@ -44,7 +57,7 @@ pub(crate) struct Queue {
     dialect: Dialect,
     frames: VecDeque<(Meta, Box<[u8]>)>,
     bytes: usize,
-    /// Publications that were given up, by channel, and that the client was not told of yet.
+    /// How many publications were given up, by channel, and that the client was not told of yet. 0 if only notices were.
     lost: BTreeMap<u32, u64>,
     /// Whether the host takes bytes for this connection again.
     pub(crate) writable: bool,
@@ -72,8 +85,7 @@ impl Queue {
             match self.frames.iter().position(|(other, _)| other.may_be_lost()) {
                 Some(at) => lost += self.lose(at),
                 None if meta.may_be_lost() => {
-                    self.note_loss(meta);
-                    return Ok(lost + 1);
+                    return Ok(lost + self.note_loss(meta));
                 }
                 None => return Err(Full),
             }
@@ -140,14 +152,14 @@ impl Queue {
     fn lose(&mut self, at: usize) -> u64 {
         let (meta, frame) = self.frames.remove(at).expect("the caller has found it there");
         self.bytes -= cost(&frame);
-        self.note_loss(meta);
-        1
+        self.note_loss(meta)
     }
 
-    fn note_loss(&mut self, meta: Meta) {
+    fn note_loss(&mut self, meta: Meta) -> u64 {
         if meta.channel != NO_CHANNEL {
-            *self.lost.entry(meta.channel).or_default() += 1;
+            *self.lost.entry(meta.channel).or_default() += meta.counts();
         }
+        meta.counts()
     }
 }
 
@@ -282,6 +294,16 @@ mod tests {
         q.leave(1);
         push(&mut q, Meta::CONTROL, b'd', ROOM_FOR_TWO).unwrap();
         assert_eq!(take(&mut q), ["c", "d"]);
+    }
+
+    #[test]
+    fn lost_notices_are_a_gap_of_no_publication() {
+        let mut q = queue();
+        let notice = Meta::notice(1, SlowConsumer::DropOldest);
+        for name in *b"abc" {
+            push(&mut q, notice, name, ROOM_FOR_TWO).unwrap();
+        }
+        assert_eq!(take(&mut q), ["gap of 0", "b", "c"]);
     }
 
     #[test]

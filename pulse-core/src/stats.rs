@@ -2,7 +2,7 @@
 
 use crate::wire::ERRORS;
 
-/// What a router counted since it was made. Everything but the last three only rises.
+/// What a router counted since it was made. Everything but the last four only rises.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
     /// Frames received from clients.
@@ -27,6 +27,8 @@ pub struct Stats {
     pub connections: u64,
     /// Subscriptions that exist now.
     pub subscriptions: u64,
-    /// Channels that exist now.
+    /// Channels that exist now and are at home at this router.
     pub channels: u64,
+    /// Members in their presence now.
+    pub members: u64,
 }

@@ -6,7 +6,7 @@ mod support;
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
 use pulse_core::wire::{self, Format, Frame, Payload, Point, Presence, Publish, Subscribe};
-use pulse_core::{Config, Dialect, Kind, Limits};
+use pulse_core::{Config, Dialect, Kind, Limits, Rules};
 use support::{Dice, World, connect, publish_with_id, subscribe, unsubscribe};
 
 #[test]
@@ -47,8 +47,9 @@ fn a_million_malformed_messages_neither_panic_nor_leave_anything_behind() {
     }
     assert!(largest < 200_000, "no batch is larger than a turn and a message: {largest}");
     conns.into_iter().for_each(|conn| w.router.closed(conn));
+    w.advance(Rules::default().presence_grace_ms.into());
     let stats = w.router.stats();
-    assert_eq!((stats.connections, stats.subscriptions, stats.channels), (0, 0, 0));
+    assert_eq!((stats.connections, stats.subscriptions, stats.channels, stats.members), (0, 0, 0, 0));
     assert!(stats.frames_in > 300_000 && stats.publications > 10_000, "valid ones are among them: {stats:?}");
 }
 

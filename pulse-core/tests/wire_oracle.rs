@@ -46,7 +46,8 @@ peer! {
     Gap { channel: String, reason: String; from: u64, to: u64, count: u64 }
     Presence {
         id: u64, channel: String, action: u8;
-        data: Json, client: String, user: String, members: Vec<Member>, clients: u64, users: u64, changes: Vec<Member>
+        data: Json, client: String, user: String, members: Vec<Member>, clients: u64, users: u64, changes: Vec<Member>,
+        after: String, limit: u64, next: String
     }
     Refresh { id: u64, token: String }
     Ack { id: u64; epoch: String, offset: u64, recovered: bool, reason: String }

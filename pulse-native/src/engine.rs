@@ -1,6 +1,8 @@
 //! What a shard drives: the router in production, an echo behind the very same I/O path in tests.
 
-use pulse_core::{Answer, Batch, ConnId, Effect, Kind, Link, Now, Router, Stats, Ticket, Time};
+use pulse_core::{
+    Answer, BadParcel, Batch, ConnId, Effect, Kind, Link, Now, PeerId, Router, Stats, Ticket, Time,
+};
 
 /// The inputs and outputs of [`pulse_core::Router`], so that the I/O path can be tested with another one behind it.
 ///
@@ -20,6 +22,22 @@ pub trait Engine {
     fn closed(&mut self, conn: ConnId);
     /// Settles an [`Effect::Authorize`].
     fn answer(&mut self, ticket: Ticket, answer: Answer);
+    /// What the engine of another shard has sent by [`Effect::Send`]. An engine that never sends need not take anything.
+    ///
+    /// # Errors
+    /// If the other engine speaks another language, which ends the server.
+    fn peer(&mut self, from: PeerId, parcel: &[u8]) -> Result<(), BadParcel> {
+        let _ = (from, parcel);
+        Ok(())
+    }
+    /// `false` when enough waits for that shard: it is sent no more until `true`.
+    fn set_peer_writable(&mut self, peer: PeerId, writable: bool) {
+        let _ = (peer, writable);
+    }
+    /// Another shard has ended.
+    fn peer_lost(&mut self, peer: PeerId) {
+        let _ = peer;
+    }
     /// The turn holds as much as it should: drain before the next input.
     fn is_full(&self) -> bool;
     /// Tells every client to go and to come back within `spread_ms`.
@@ -55,6 +73,15 @@ impl Engine for Router {
     }
     fn answer(&mut self, ticket: Ticket, answer: Answer) {
         self.answer(ticket, answer);
+    }
+    fn peer(&mut self, from: PeerId, parcel: &[u8]) -> Result<(), BadParcel> {
+        self.peer(from, parcel)
+    }
+    fn set_peer_writable(&mut self, peer: PeerId, writable: bool) {
+        self.set_peer_writable(peer, writable);
+    }
+    fn peer_lost(&mut self, peer: PeerId) {
+        self.peer_lost(peer);
     }
     fn is_full(&self) -> bool {
         self.is_full()

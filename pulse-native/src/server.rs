@@ -12,14 +12,14 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use pulse_core::{Answer, Request};
+use pulse_core::{Answer, Request, Shards};
 use tokio::sync::{mpsc, watch};
 
 use crate::engine::Engine;
 use crate::handshake::{Origins, Policy};
 use crate::http::{Http, Seats};
 use crate::metrics::{self, ShardMetrics};
-use crate::shard::{Inbox, Parts, Shard};
+use crate::shard::{Inbox, Parts, Post, Shard};
 use crate::sys;
 
 /// Decides what the static rules leave open; called on a shard's thread, so it must not wait.
@@ -52,7 +52,7 @@ pub struct Options {
     pub retry_spread_ms: u32,
     /// While a shard reads from nobody because too much is unsent, clients that take nothing for this long are cut off.
     pub stall_timeout_ms: u64,
-    /// Threads with an engine of their own.
+    /// Threads with an engine of their own, 1 to 64; less counts as 1, more as 64.
     pub shards: usize,
     /// Answers [`Effect::Authorize`](pulse_core::Effect::Authorize); without it, all of them are denied.
     pub authorize: Option<Authorize>,
@@ -156,7 +156,8 @@ impl Server {
         let (stop, stopped) = watch::channel(false);
         let (ended, mut ends) = mpsc::unbounded_channel();
         let engine = Arc::new(engine);
-        let num_shards = self.options.shards.max(1);
+        let num_shards = self.options.shards.clamp(1, Shards::MAX.into());
+        let posts = Post::new(num_shards as u16);
         let counters: Vec<Arc<ShardMetrics>> = (0..num_shards).map(|_| Arc::default()).collect();
         let options = Arc::new(self.options);
         let policy = Policy {
@@ -165,7 +166,7 @@ impl Server {
             bound_to_loopback: self.local_addr.ip().to_canonical().is_loopback(),
         };
         let mut inboxes = Vec::new();
-        for (index, counters) in counters.iter().enumerate() {
+        for (index, (counters, post)) in counters.iter().zip(posts).enumerate() {
             let (sender, inbox) = mpsc::unbounded_channel();
             let http = Arc::new(Http {
                 policy: policy.clone(),
@@ -181,8 +182,9 @@ impl Server {
             let (options, metrics) = (Arc::clone(&options), Arc::clone(counters));
             let (engine, ended) = (Arc::clone(&engine), ended.clone());
             thread::Builder::new().name(format!("shard-{index}")).spawn(move || {
-                let serve =
-                    || serve(|| Parts { engine: engine(index), listener, options, http, inbox, metrics });
+                let serve = || {
+                    serve(|| Parts { engine: engine(index), listener, options, http, inbox, post, metrics })
+                };
                 let end = catch_unwind(AssertUnwindSafe(serve))
                     .unwrap_or_else(|_| Err(io::Error::other(format!("shard {index} panicked"))));
                 // Nobody listens if `run` was dropped: the process is about to end.

@@ -120,6 +120,10 @@ async fn a_server_that_refuses_is_quoted() {
 
 // ---- servers that a test scripts
 
+/// What scripted servers call their heartbeat, in ms. Far above what a busy machine, or a delayed acknowledgement of TCP
+/// (40 ms), makes of an answer that comes at once.
+const HEARTBEAT: u32 = 500;
+
 type Socket = WebSocket<TcpStream>;
 
 /// A server of one connection: upgrades it, reads `connect`, answers `connected`, then does as told.
@@ -128,7 +132,12 @@ fn scripted(script: impl FnOnce(&mut Socket) + Send + 'static) -> (String, JoinH
         let mut socket = tungstenite::accept_hdr(tcp, protocol).expect("the client upgrades");
         let connect = heard(&mut socket);
         assert!(matches!(connect.decoded(), Frame::Connect(connect) if connect.version == 1));
-        let connected = Connected { connection_id: "a1", version: 1, heartbeat: 100, ..Connected::default() };
+        let connected = Connected {
+            connection_id: "a1",
+            version: 1,
+            heartbeat: HEARTBEAT.into(),
+            ..Connected::default()
+        };
         say(&mut socket, &[Frame::Connected(connected)]);
         script(&mut socket);
     })
@@ -140,6 +149,8 @@ fn listening(script: impl FnOnce(TcpStream) + Send + 'static) -> (String, JoinHa
     let addr: SocketAddr = listener.local_addr().expect("it is bound");
     let thread = spawn(move || {
         let (tcp, _) = listener.accept().expect("the client connects");
+        // Or the second of two small messages would wait until the client has acknowledged the first.
+        tcp.set_nodelay(true).expect("a TCP stream has no delay");
         tcp.set_read_timeout(Some(PATIENCE)).expect("a stream takes a time limit");
         script(tcp);
     });
@@ -299,8 +310,8 @@ async fn a_server_that_falls_silent_is_given_up() {
     let (url, server) = scripted(outlast);
     let options = Options { silence_grace: Duration::from_millis(50), ..Options::default() };
     let mut client = Client::connect(&url, options).await.expect("the server opens a session");
-    // Two heartbeats of 100 ms, and the grace.
-    assert_eq!(client.next().await, Err(Disconnected::Silent { ms: 250 }));
+    // Two heartbeats, and the grace.
+    assert_eq!(client.next().await, Err(Disconnected::Silent { ms: u128::from(2 * HEARTBEAT + 50) }));
     drop(client);
     server.join().expect("the script went through");
 }
@@ -316,9 +327,13 @@ async fn what_came_while_nobody_listened_is_no_silence() {
     });
     let options = Options { silence_grace: Duration::ZERO, ..Options::default() };
     let mut client = Client::connect(&url, options).await.expect("the server opens a session");
-    // The whole thread waits, and the runtime with it: for the message, then for longer than the patience of 200 ms.
+    // The whole thread waits, and the runtime with it: for the message, then for longer than the patience, which is two
+    // heartbeats.
     was_sent.recv_timeout(PATIENCE).expect("the server sends");
-    assert!(was_sent.recv_timeout(Duration::from_millis(300)).is_err(), "the server sends nothing more");
+    assert!(
+        was_sent.recv_timeout(Duration::from_millis(u64::from(3 * HEARTBEAT))).is_err(),
+        "the server sends nothing more"
+    );
     assert_eq!(client.next().await, Ok(publication("c", b"x")));
     client.close().await;
     server.join().expect("the script went through");

@@ -145,17 +145,23 @@ fn what_a_namespace_does_not_offer_is_not_available() {
     let mut client = server.client();
     client.send(&[
         Frame::History(History { id: 2, channel: Some("c"), ..History::default() }),
-        Frame::Presence(Presence {
-            id: 3,
-            channel: "c",
-            action: PresenceAction::Sync,
-            ..Presence::default()
-        }),
         Frame::Refresh(Refresh { id: 4, token: "t" }),
     ]);
-    for (id, what) in [(2, "history"), (3, "presence"), (4, "refresh")] {
+    for (id, what) in [(2, "history"), (4, "refresh")] {
         let message = client.expect_error(id, ErrorCode::NOT_AVAILABLE);
         assert!(message.contains(what), "{message}");
+    }
+    client.settle();
+}
+
+#[test]
+fn leaving_presence_without_having_joined_is_not_present() {
+    let server = Running::start();
+    let mut client = server.client();
+    client.subscribe("c");
+    for (id, action) in [(2, PresenceAction::Leave), (3, PresenceAction::Update)] {
+        client.send(&[Frame::Presence(Presence { id, channel: "c", action, ..Presence::default() })]);
+        assert!(client.expect_error(id, ErrorCode::NOT_PRESENT).contains("join first"));
     }
     client.settle();
 }

@@ -400,6 +400,20 @@ fn a_namespace_takes_what_it_does_not_say_from_the_channels_section() {
 }
 
 #[test]
+fn the_settings_of_presence_reach_the_routers() {
+    let file = "[limits]\nmax_presence_size = 0\n[channels]\npresence_grace_ms = 7\n[namespaces.chat]\npresence_grace_ms = 0\n";
+    let core = accepted(file, &[], &[]).config.to_core();
+    assert_eq!(core.limits.max_presence_size, 0);
+    assert_eq!((core.rules.presence_grace_ms, core.namespaces[0].rules.presence_grace_ms), (7, 0));
+    let (ours, theirs) = (Config::default().to_core(), pulse_core::Limits::default());
+    assert_eq!(
+        (ours.limits, ours.rules),
+        (theirs, pulse_core::Rules::default()),
+        "there is one set of defaults"
+    );
+}
+
+#[test]
 fn a_namespace_has_a_plain_name_and_the_keys_of_channels() {
     let file =
         "[namespaces.\"a:b\"]\n[namespaces.chat]\npublsh = \"nobody\"\nsubscribe = \"all\"\nport = 1\n";
@@ -497,7 +511,7 @@ fn the_effective_settings_name_every_value_and_its_origin() {
     let loaded = accepted(file, &[("PULSE_LOGGING_FORMAT", "json")], &[]);
     assert_eq!(loaded.config.logging.format, LogFormat::Json);
     let effective = loaded.effective();
-    assert_eq!(effective.len(), SETTINGS.len() + 4);
+    assert_eq!(effective.len(), SETTINGS.len() + 5);
     let lines: Vec<String> = effective
         .iter()
         .map(|line| format!("{}.{} = {} ({})", line.section, line.key, line.value, line.origin))

@@ -1,12 +1,12 @@
 //! `e2e_throughput [clients] [seconds] [server arguments ...]`: every client subscribes to one channel and publishes
 //! 64 B into it as fast as it can; prints deliveries a second and what the server paid for them.
 //!
-//! The server runs on CPU 0, this program on the others. One thread, one epoll, no library between it and the sockets.
+//! The server runs on the first CPU, this program on the others. One thread, one epoll, no library between it and the sockets.
 
 use std::error::Error;
 use std::time::Duration;
 
-use pulse_bench::{Dialect, Server, blast};
+use pulse_bench::{Cores, Dialect, Server, blast};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut args = std::env::args().skip(1);
@@ -16,9 +16,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         args.next().map_or(Ok(5), |arg| arg.parse()).map_err(|_| "seconds: a number, by default 5")?;
     let rest: Vec<String> = args.collect();
     let rest: Vec<&str> = rest.iter().map(String::as_str).collect();
-    let server = Server::start(&rest, Some(0))?;
+    let cores = Cores::split(&Cores::available()?, 1);
+    let server = Server::start(&rest, Some(&cores))?;
     let result = blast(&server, Dialect::V1, count, 64, Duration::from_secs(seconds))?;
     let elapsed = result.elapsed.as_secs_f64();
+    println!("{cores}");
     println!("clients                      {count}");
     println!("published/s                  {:.0}", result.published as f64 / elapsed);
     println!("deliveries/s                 {:.0}", result.delivered as f64 / elapsed);

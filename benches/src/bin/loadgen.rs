@@ -1,71 +1,216 @@
-//! `loadgen SCENARIO [rounds]`: Pulse and Bun in turn under the same load, each on CPU 0, this program on the others.
+//! `loadgen SCENARIO [--rounds N] [--shards N] [--cores LIST]`: Pulse and Bun in turn under the same load.
 //!
-//! Scenarios: `fan-out-100` (500 publications a second), `fan-out-1000` (50 a second), `blast` (16 clients publish flat
-//! out), `storm` (8,000 connect, upgrade and subscribe), `all`. 100 B of payload. Both servers keep up to 16 MiB for a slow
-//! reader, which is Bun's default. Compare figures of one round only:
-//! the machine's speed drifts. Bun (uWebSockets) comes by `npm ci` in `benches/peers`.
+//! `--rounds`, by default 5: each scenario runs this often, everything that is compared once a round; figures of
+//! different rounds are not compared, since a machine's speed drifts.
+//! `--shards`, by default 2: Pulse runs with one shard and with this many.
+//! `--cores`, by default all, as in `0,1`: one CPU for Bun and for Pulse with one shard, one a shard otherwise, and the load
+//! on those that are left. Where none is left the two share all, and the output says so: such figures tell whether more
+//! shards help a machine of this size, not what a shard can do.
+//!
+//! Both servers keep up to 16 MiB for a slow reader, which is Bun's default. Bun (uWebSockets) comes by `npm ci` in
+//! `benches/peers`.
 
 use std::error::Error;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use pulse_bench::{Client, Dialect, FanOut, Server, blast};
+use pulse_bench::{Cores, Dialect, FanOut, Flood, Server, Storm, Turnover, blast};
 
 /// One measurement: names and values of its figures.
 type Figures = Vec<(&'static str, f64)>;
 
+type Outcome = Result<Figures, Box<dyn Error>>;
+
 /// A load, and how it is measured.
-type Scenario = (&'static str, fn(&Server, Dialect) -> Result<Figures, Box<dyn Error>>);
+struct Scenario {
+    name: &'static str,
+    about: &'static str,
+    /// Whether Bun can do it.
+    bun: bool,
+    run: fn(&Server, Dialect) -> Outcome,
+}
 
 const SCENARIOS: &[Scenario] = &[
-    ("fan-out-100", |server, dialect| fan_out(server, dialect, 100, 500)),
-    ("fan-out-1000", |server, dialect| fan_out(server, dialect, 1_000, 50)),
-    ("blast", |server, dialect| {
-        let result = blast(server, dialect, 16, 100, Duration::from_secs(4))?;
-        Ok(vec![
-            ("M deliveries a server CPU second", result.deliveries_per_cpu_second() / 1e6),
-            ("peak MB", result.peak as f64 / 1e6),
-        ])
-    }),
-    ("storm", storm),
+    Scenario {
+        name: "fan-out-100",
+        about: "500 publications of 100 B a second to 100 subscribers",
+        bun: true,
+        run: |server, dialect| fan_out(server, dialect, 100, 500),
+    },
+    Scenario {
+        name: "fan-out-1000",
+        about: "50 publications of 100 B a second to 1,000 subscribers",
+        bun: true,
+        run: |server, dialect| fan_out(server, dialect, 1_000, 50),
+    },
+    Scenario {
+        name: "blast",
+        about: "16 clients publish 100 B flat out to each other for 4 s",
+        bun: true,
+        run: blast_16,
+    },
+    Scenario {
+        name: "blast-200",
+        about: "200 clients publish 100 B flat out to each other for 10 s, everything accounted for",
+        bun: true,
+        run: blast_200,
+    },
+    Scenario {
+        name: "storm",
+        about: "8,000 clients connect, upgrade and subscribe, 256 at once",
+        bun: true,
+        run: storm,
+    },
+    Scenario {
+        name: "presence",
+        about: "64 of 10,000 members leave while 64 others join",
+        bun: false,
+        run: presence,
+    },
 ];
 
-fn main() -> Result<(), Box<dyn Error>> {
-    let mut args = std::env::args().skip(1);
-    let wanted = args.next().unwrap_or_else(|| "all".to_owned());
-    let rounds: usize =
-        args.next().map_or(Ok(5), |arg| arg.parse()).map_err(|_| "rounds: a number, by default 5")?;
-    let scenarios: Vec<&Scenario> =
-        SCENARIOS.iter().filter(|(name, _)| wanted == "all" || wanted == *name).collect();
-    if scenarios.is_empty() {
-        let names: Vec<&str> = SCENARIOS.iter().map(|(name, _)| *name).collect();
-        return Err(format!("{wanted:?} is no scenario; there are {} and all", names.join(", ")).into());
+/// Something that is measured.
+struct Contender {
+    name: String,
+    /// 0 is Bun.
+    shards: usize,
+    cores: Cores,
+}
+
+impl Contender {
+    fn run(&self, scenario: &Scenario) -> Outcome {
+        if self.shards == 0 {
+            return (scenario.run)(&Server::start_bun(Some(&self.cores))?, Dialect::Raw);
+        }
+        let shards = self.shards.to_string();
+        let args = [
+            "--server-shards",
+            &shards,
+            "--limits-queue-bytes",
+            "16777216",
+            // As Bun does: a slow reader stays, and misses something.
+            "--channels-slow-consumer",
+            "drop_oldest",
+        ];
+        (scenario.run)(&Server::start(&args, Some(&self.cores))?, Dialect::V1)
     }
-    for (name, run) in scenarios {
-        println!("{name}");
-        let mut pairs: Vec<(Figures, Figures)> = Vec::new();
-        for _ in 0..rounds {
-            let pulse = run(&Server::start(&["--limits-queue-bytes", "16777216"], Some(0))?, Dialect::V1)?;
-            let bun = run(&Server::start_bun(Some(0))?, Dialect::Raw)?;
-            pairs.push((pulse, bun));
+}
+
+/// What the command line asks for.
+struct Wanted {
+    scenario: String,
+    rounds: usize,
+    shards: usize,
+    cores: Vec<usize>,
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let Wanted { scenario, rounds, shards, cores } = wanted()?;
+    let scenarios: Vec<&Scenario> =
+        SCENARIOS.iter().filter(|it| scenario == "all" || scenario == it.name).collect();
+    if scenarios.is_empty() {
+        let names: Vec<&str> = SCENARIOS.iter().map(|scenario| scenario.name).collect();
+        return Err(format!("{scenario:?} is no scenario; there are {} and all", names.join(", ")).into());
+    }
+    let mut contenders = vec![Contender { name: "Pulse".into(), shards: 1, cores: Cores::split(&cores, 1) }];
+    if shards > 1 {
+        let (name, cores) = (format!("Pulse, {shards} shards"), Cores::split(&cores, shards));
+        contenders.push(Contender { name, shards, cores });
+    }
+    contenders.push(Contender { name: "Bun".into(), shards: 0, cores: Cores::split(&cores, 1) });
+    for contender in &contenders {
+        println!("{}: {}", contender.name, contender.cores);
+    }
+    for scenario in scenarios {
+        let mut taking_part: Vec<(&Contender, Vec<Figures>)> = contenders
+            .iter()
+            .filter(|contender| contender.shards > 0 || scenario.bun)
+            .map(|contender| (contender, Vec::new()))
+            .collect();
+        for round in 0..rounds {
+            // Another one begins each time, so that none has always the same one before it.
+            taking_part.rotate_left(usize::from(round > 0));
+            for (contender, results) in &mut taking_part {
+                let figures = contender.run(scenario);
+                let place = |error| format!("{}, {}: {error}", scenario.name, contender.name);
+                results.push(figures.map_err(place)?);
+            }
         }
-        for (figure, (label, _)) in pairs[0].0.iter().enumerate() {
-            let column = |pick: fn(&(Figures, Figures)) -> &Figures| -> Vec<f64> {
-                pairs.iter().map(|pair| pick(pair)[figure].1).collect()
-            };
-            let (pulse, bun) = (column(|pair| &pair.0), column(|pair| &pair.1));
-            let ratios = pulse.iter().zip(&bun).map(|(pulse, bun)| pulse / bun).collect();
-            println!("  {label:<34} pulse {}  bun {}  ratio {}", spread(pulse), spread(bun), spread(ratios));
-        }
+        taking_part.sort_by_key(|(contender, _)| (contender.shards == 0, contender.shards));
+        print(scenario, rounds, &taking_part);
     }
     Ok(())
 }
 
-fn fan_out(
-    server: &Server,
-    dialect: Dialect,
-    subscribers: usize,
-    rate: u64,
-) -> Result<Figures, Box<dyn Error>> {
+fn wanted() -> Result<Wanted, Box<dyn Error>> {
+    let mut wanted = Wanted { scenario: "all".into(), rounds: 5, shards: 2, cores: Cores::available()? };
+    let mut args = std::env::args().skip(1);
+    while let Some(arg) = args.next() {
+        let mut number = || -> Result<usize, String> {
+            let value = args.next().and_then(|value| value.parse().ok()).filter(|value| *value > 0);
+            value.ok_or_else(|| format!("{arg} takes a number from 1"))
+        };
+        match &*arg {
+            "--rounds" => wanted.rounds = number()?,
+            "--shards" => wanted.shards = number()?,
+            "--cores" => {
+                let list = args.next().unwrap_or_default();
+                let cores: Result<Vec<usize>, _> = list.split(',').map(str::parse).collect();
+                wanted.cores = cores.map_err(|_| "--cores takes the numbers of CPUs, such as 0,1")?;
+            }
+            name if !name.starts_with('-') => wanted.scenario = arg,
+            _ => return Err(format!("{arg} is no option; there are --rounds, --shards and --cores").into()),
+        }
+    }
+    Ok(wanted)
+}
+
+/// A table in Markdown: medians, least and greatest of all rounds, and ratios taken round by round.
+fn print(scenario: &Scenario, rounds: usize, results: &[(&Contender, Vec<Figures>)]) {
+    println!("\n{}: {}; {rounds} rounds\n", scenario.name, scenario.about);
+    let mut pairs = Vec::new();
+    for one in 0..results.len() {
+        pairs.extend(
+            (one + 1..results.len())
+                .map(|other| if results[other].0.shards == 0 { (one, other) } else { (other, one) }),
+        );
+    }
+    let name = |n: usize| results[n].0.name.as_str();
+    let heads = (0..results.len()).map(|n| name(n).to_owned());
+    let heads = heads.chain(pairs.iter().map(|&(one, other)| format!("{} / {}", name(one), name(other))));
+    let heads: Vec<String> = std::iter::once("figure".into()).chain(heads).collect();
+    println!("| {} |", heads.join(" | "));
+    println!("|{}", "---|".repeat(heads.len()));
+    for (figure, (label, _)) in results[0].1[0].iter().enumerate() {
+        let column = |n: usize| results[n].1.iter().map(move |figures| figures[figure].1);
+        let mut cells = vec![(*label).to_owned()];
+        cells.extend((0..results.len()).map(|n| spread(column(n).collect())));
+        cells.extend(pairs.iter().map(|&(one, other)| {
+            spread(column(one).zip(column(other)).map(|(one, other)| one / other).collect())
+        }));
+        println!("| {} |", cells.join(" | "));
+    }
+}
+
+/// Median, least and greatest.
+fn spread(mut values: Vec<f64>) -> String {
+    if values.iter().any(|value| !value.is_finite()) {
+        return String::new();
+    }
+    values.sort_by(f64::total_cmp);
+    let (least, most) = (values[0], values[values.len() - 1]);
+    format!("{} ({} to {})", short(values[values.len() / 2]), short(least), short(most))
+}
+
+/// Three digits or a little more, whole numbers as they are.
+fn short(value: f64) -> String {
+    match value.abs() {
+        size if size >= 100.0 || value.fract() == 0.0 => format!("{value:.0}"),
+        size if size >= 10.0 => format!("{value:.1}"),
+        _ => format!("{value:.2}"),
+    }
+}
+
+fn fan_out(server: &Server, dialect: Dialect, subscribers: usize, rate: u64) -> Outcome {
     let load = FanOut { subscribers, rate, size: 100, time: Duration::from_secs(5) };
     let result = load.run(server, dialect)?;
     Ok(vec![
@@ -75,30 +220,59 @@ fn fan_out(
         ("max us", result.latency.max_us() as f64),
         ("lost", result.lost as f64),
         ("disordered", result.disordered as f64),
-        ("own CPU %", result.own_cpu),
+        ("load's CPU %", result.own_cpu),
     ])
 }
 
-fn storm(server: &Server, dialect: Dialect) -> Result<Figures, Box<dyn Error>> {
-    const COUNT: usize = 8_000;
-    let (cpu, resident, begin) = (server.process().cpu(), server.process().resident(), Instant::now());
-    let mut clients = Vec::new();
-    for _ in 0..COUNT {
-        let mut client = Client::connect(server.addr(), dialect)?;
-        client.subscribe("room")?;
-        clients.push(client);
-    }
-    let (cpu, count) = (server.process().cpu() - cpu, COUNT as f64);
+fn blast_16(server: &Server, dialect: Dialect) -> Outcome {
+    let result = blast(server, dialect, 16, 100, Duration::from_secs(4))?;
     Ok(vec![
-        ("server CPU us a connect", cpu.as_secs_f64() * 1e6 / count),
-        ("connects a second, one by one", count / begin.elapsed().as_secs_f64()),
-        ("resident B a connection", (server.process().resident() as f64 - resident as f64) / count),
+        ("M deliveries a server CPU second", result.deliveries_per_cpu_second() / 1e6),
+        ("M deliveries a second", result.delivered as f64 / 1e6 / result.elapsed.as_secs_f64()),
+        ("peak MB", result.peak as f64 / 1e6),
     ])
 }
 
-/// Median, least and greatest.
-fn spread(mut values: Vec<f64>) -> String {
-    values.sort_by(f64::total_cmp);
-    let (least, most) = (values[0], values[values.len() - 1]);
-    format!("{:.2} ({least:.2} to {most:.2})", values[values.len() / 2])
+fn blast_200(server: &Server, dialect: Dialect) -> Outcome {
+    let load = Flood { clients: 200, size: 100, time: Duration::from_secs(10) };
+    let result = load.run(server, dialect)?;
+    Ok(vec![
+        ("published", result.published as f64),
+        ("delivered", result.delivered as f64),
+        ("told as a gap", result.told as f64),
+        ("neither", result.untold as f64),
+        ("disordered", result.disordered as f64),
+        ("orders seen", result.orders as f64),
+        ("last publications acknowledged", result.acknowledged as f64),
+        ("M deliveries a second", result.delivered as f64 / 1e6 / result.elapsed.as_secs_f64()),
+        ("M deliveries a server CPU second", result.delivered as f64 / 1e6 / result.cpu.as_secs_f64()),
+        ("peak MB", result.peak as f64 / 1e6),
+        ("load's CPU %", result.own_cpu),
+    ])
+}
+
+fn storm(server: &Server, dialect: Dialect) -> Outcome {
+    const COUNT: usize = 8_000;
+    // What a server does once, compiling included, is not divided among the connections.
+    let _warm = Storm { count: 1_000, at_once: 256 }.run(server, dialect)?;
+    let (_crowd, result) = Storm { count: COUNT, at_once: 256 }.run(server, dialect)?;
+    let count = COUNT as f64;
+    Ok(vec![
+        ("server CPU us a connection", result.cpu.as_secs_f64() * 1e6 / count),
+        ("connections a second", count / result.elapsed.as_secs_f64()),
+        ("resident B a connection", result.resident as f64 / count),
+    ])
+}
+
+fn presence(server: &Server, _: Dialect) -> Outcome {
+    let result = Turnover { members: 10_000, changing: 64 }.run(server)?;
+    Ok(vec![
+        ("server CPU us a member, all joining", result.joining_us),
+        ("server CPU us a client told", result.cpu_us),
+        ("frames a client", result.frames),
+        ("bytes a client", result.bytes),
+        ("ms until all are told", result.elapsed.as_secs_f64() * 1e3),
+        ("clients not told all", result.untold as f64),
+        ("load's CPU %", result.own_cpu),
+    ])
 }

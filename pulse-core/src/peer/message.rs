@@ -111,6 +111,8 @@ pub enum PeerMessage<'a> {
         channel: &'a str,
         /// Number of the newest publication.
         offset: u64,
+        /// Whether changes of presence were not passed on either.
+        changes: bool,
     },
 }
 
@@ -144,7 +146,7 @@ impl<'a> PeerMessage<'a> {
     /// ```
     /// use pulse_core::PeerMessage;
     ///
-    /// let message = PeerMessage::Missed { channel: "news", offset: 7 };
+    /// let message = PeerMessage::Missed { channel: "news", offset: 7, changes: false };
     /// let mut parcel = Vec::new();
     /// message.encode(&mut parcel);
     /// assert_eq!(PeerMessage::decode(&parcel), Ok((message, &[][..])));
@@ -206,8 +208,8 @@ impl<'a> PeerMessage<'a> {
                 put_str(out, channel);
                 put_bytes(out, frame);
             }
-            Self::Missed { channel, offset } => {
-                out.push(MISSED);
+            Self::Missed { channel, offset, changes } => {
+                out.extend_from_slice(&[MISSED, u8::from(changes)]);
                 put_u64(out, offset);
                 put_str(out, channel);
             }
@@ -252,8 +254,8 @@ impl<'a> PeerMessage<'a> {
             }
             NOTICE => Self::Notice { channel: r.str()?, frame: r.bytes()? },
             MISSED => {
-                let offset = r.u64()?;
-                Self::Missed { channel: r.str()?, offset }
+                let (changes, offset) = (r.u8()? != 0, r.u64()?);
+                Self::Missed { channel: r.str()?, offset, changes }
             }
             _ => return Err(BadParcel),
         };
@@ -351,7 +353,7 @@ mod tests {
             PeerMessage::Reply { ticket: 5, frame: &[] },
             PeerMessage::Publication { channel: "d", offset: 5, frame: &[9; 300] },
             PeerMessage::Notice { channel: "e", frame: &[8] },
-            PeerMessage::Missed { channel: "f", offset: 6 },
+            PeerMessage::Missed { channel: "f", offset: 6, changes: true },
         ]
         .into()
     }

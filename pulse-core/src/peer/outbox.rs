@@ -1,6 +1,6 @@
 //! What one peer still has to be told, and what it still has to answer.
 
-use alloc::collections::{BTreeSet, VecDeque};
+use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 
 use crate::ConnId;
@@ -17,8 +17,8 @@ pub(crate) struct Outbox {
     pub(crate) listed: bool,
     /// Messages that were not handed out yet.
     pub(crate) parcel: Vec<u8>,
-    /// Channels of which publications were not passed on.
-    pub(crate) missed: BTreeSet<u32>,
+    /// Channels of which publications were not passed on, and whether changes of presence were not either.
+    pub(crate) missed: BTreeMap<u32, bool>,
     /// Connections that are not read from, because too much waits for this peer.
     pub(crate) paused: Vec<ConnId>,
     requests: VecDeque<Option<Asked>>,
@@ -37,6 +37,15 @@ pub(crate) enum Asked {
         /// The request's id.
         id: u64,
     },
+    /// A client joins the presence of a channel: the same, but if it is not done the client is not present.
+    Join {
+        /// Who asked.
+        conn: ConnId,
+        /// The request's id.
+        id: u64,
+        /// The channel's index.
+        channel: u32,
+    },
     /// A channel wants to become a leaf of its home.
     Channel {
         /// The channel's index.
@@ -51,7 +60,7 @@ impl Outbox {
             writable: true,
             listed: false,
             parcel: Vec::new(),
-            missed: BTreeSet::new(),
+            missed: BTreeMap::new(),
             paused: Vec::new(),
             requests: VecDeque::new(),
             first: 1,
@@ -67,6 +76,11 @@ impl Outbox {
     /// Whether publications for it are left out.
     pub(crate) fn leaves_out(&self) -> bool {
         !self.writable && self.parcel.len() >= PEER_BYTES
+    }
+
+    /// Notes that something of a channel is left out, changes of presence or publications.
+    pub(crate) fn miss(&mut self, channel: u32, changes: bool) {
+        *self.missed.entry(channel).or_default() |= changes;
     }
 
     /// Notes a request and returns its ticket, never 0.

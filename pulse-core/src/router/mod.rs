@@ -7,6 +7,7 @@
 mod fanout;
 mod lists;
 mod peers;
+mod presence;
 mod publications;
 mod requests;
 mod session;
@@ -24,6 +25,7 @@ use crate::channel::Channels;
 use crate::grant::Rulebook;
 use crate::link::Encoding;
 use crate::peer::Outbox;
+use crate::presence::ClientName;
 use crate::queue::Meta;
 use crate::random::{Random, Seed, mix};
 use crate::wire::{CloseCode, Disconnect, Frame};
@@ -35,6 +37,7 @@ use crate::{
 use fanout::Fanout;
 use lists::Message;
 use peers::Unsent;
+use presence::Crowds;
 use session::{Conn, State};
 use subscriptions::Joining;
 use timer::{Deadlines, Heartbeat};
@@ -104,6 +107,7 @@ pub struct Router {
     channels: Channels,
     /// By index: channels that wait for their home to take this router as a leaf.
     joining: HashMap<u32, Joining, foldhash::fast::FixedState>,
+    crowds: Crowds,
     fanout: Fanout,
     /// By the peer's number; this router's own is never used. Empty while it is alone.
     outboxes: Vec<Outbox>,
@@ -156,6 +160,7 @@ impl Router {
             deadlines: Deadlines::new(&config.heartbeat),
             channels: Channels::new(hash_key, shards),
             joining: HashMap::with_hasher(foldhash::fast::FixedState::default()),
+            crowds: Crowds::new(),
             outboxes,
             unsent: Unsent::default(),
             fanout: Fanout::new(config.limits.queue_bytes as usize),
@@ -175,6 +180,7 @@ impl Router {
     /// Opens a turn: sets its clock and looks after connections that are due.
     pub fn advance(&mut self, now: Now) {
         self.now = now;
+        self.crowds.advance(now.mono);
         if !self.deadlines.advance(now.mono) {
             return;
         }
@@ -287,6 +293,9 @@ impl Router {
     /// The next bytes for some connections; `None` when the turn is drained. May have news after every input.
     #[must_use]
     pub fn poll_write(&mut self) -> Option<Batch<'_>> {
+        if self.crowds.is_due() {
+            self.tell_changes();
+        }
         let Self { conns, channels, .. } = self;
         self.fanout.poll(|slot| conns[slot as usize].link, |channel| &channels.get(channel).name)
     }
@@ -304,7 +313,7 @@ impl Router {
     /// When [`advance`](Self::advance) is due at the latest; `None` while nothing can fall due.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Time> {
-        self.deadlines.next()
+        self.deadlines.next().into_iter().chain(self.crowds.next()).min()
     }
 
     /// Whether the turn holds as much as it should: drain before the next input.
@@ -324,6 +333,7 @@ impl Router {
             bytes_out: bytes,
             dropped: dropped + self.stats.dropped,
             channels: self.channels.num_home() as u64,
+            members: self.crowds.members,
             ..self.stats
         }
     }
@@ -349,8 +359,7 @@ impl Router {
     /// The name that a connection's client was told.
     #[must_use]
     pub fn name(&self, conn: ConnId) -> [u8; 16] {
-        let mixed = self.client(conn);
-        core::array::from_fn(|i| b"0123456789abcdef"[(mixed >> (60 - 4 * i)) as usize & 15])
+        ClientName::new(self.client(conn)).bytes()
     }
 
     // ---- the life of a connection

@@ -5,10 +5,10 @@ use alloc::vec::Vec;
 
 use crate::limits::TURN_BYTES;
 use crate::peer::{Asked, Outbox, PeerMessage};
-use crate::queue::Meta;
-use crate::wire::{self, Ack, ErrorCode, Frame, Split};
+use crate::wire::{Ack, ErrorCode, Frame};
 use crate::{BadParcel, ConnId, Effect, PeerId};
 
+use super::presence::first;
 use super::publications::Source;
 use super::session::State;
 use super::{Router, Slot};
@@ -60,10 +60,10 @@ impl Router {
             return;
         }
         self.unsent.bytes += len;
-        for channel in missed {
+        for (channel, changes) in missed {
             let entry = self.channels.get(channel);
             Self::send(&mut self.outboxes, &mut self.unsent, peer.0, |out| {
-                PeerMessage::Missed { channel: &entry.name, offset: entry.offset }.encode(out);
+                PeerMessage::Missed { channel: &entry.name, offset: entry.offset, changes }.encode(out);
             });
         }
         self.list(peer.0);
@@ -79,15 +79,17 @@ impl Router {
             self.unsent.bytes -= len;
         }
         for asked in self.outboxes[usize::from(peer.0)].end() {
-            if let Asked::Client { conn, id } = asked
-                && let Some(slot) = self.open_slot(conn)
-            {
-                self.refuse_lost(slot, id);
+            let (Asked::Client { conn, id } | Asked::Join { conn, id, .. }) = asked else { continue };
+            let Some(slot) = self.open_slot(conn) else { continue };
+            if let Asked::Join { channel, .. } = asked {
+                self.forget_join(slot, channel, peer.0);
             }
+            self.refuse_lost(slot, id);
         }
         let leaves: Vec<u32> =
             self.channels.iter().filter(|(_, c)| c.home == peer.0).map(|(at, _)| at).collect();
         leaves.into_iter().for_each(|channel| self.lose_home(channel));
+        self.lose_members(peer.0);
         let bit = 1 << peer.0;
         let homes: Vec<u32> =
             self.channels.iter().filter(|(_, c)| c.leaves & bit != 0).map(|(at, _)| at).collect();
@@ -105,7 +107,10 @@ impl Router {
         (outbox.connected, outbox.writable) = (true, true);
         let leaves: Vec<u32> =
             self.channels.iter().filter(|(_, c)| c.home == peer.0).map(|(at, _)| at).collect();
-        leaves.into_iter().for_each(|channel| self.ask_to_join(channel));
+        for channel in leaves {
+            self.ask_to_join(channel);
+            self.join_again(channel);
+        }
     }
 
     /// The next parcel for a peer.
@@ -145,7 +150,7 @@ impl Router {
         }
     }
 
-    fn say(&mut self, peer: u16, message: PeerMessage<'_>) {
+    pub(super) fn say(&mut self, peer: u16, message: PeerMessage<'_>) {
         Self::send(&mut self.outboxes, &mut self.unsent, peer, |out| message.encode(out));
     }
 
@@ -167,7 +172,7 @@ impl Router {
         self.live(conn).filter(|slot| self.conns[*slot as usize].state == State::Open)
     }
 
-    fn find(&self, name: &str) -> Option<u32> {
+    pub(super) fn find(&self, name: &str) -> Option<u32> {
         self.channels.find(self.channels.hash(name), name)
     }
 
@@ -179,17 +184,15 @@ impl Router {
             PeerMessage::Publish { ticket, channel, frame } => {
                 return self.on_publish(from, ticket, channel, frame);
             }
-            PeerMessage::Presence { ticket, .. } => {
-                let code = ErrorCode::NOT_AVAILABLE.0;
-                self.say(from, PeerMessage::Refused { ticket, code });
-            }
+            PeerMessage::Presence { .. } => self.on_presence(from, &message),
             PeerMessage::Subscribed { ticket, epoch, offset, .. } => {
                 if let Some(Asked::Channel { channel }) = self.answered(from, ticket) {
                     self.on_subscribed(channel, ticket, epoch, offset);
                 }
             }
             PeerMessage::Accepted { ticket, .. } => {
-                if let Some(Asked::Client { conn, id }) = self.answered(from, ticket)
+                if let Some(Asked::Client { conn, id } | Asked::Join { conn, id, .. }) =
+                    self.answered(from, ticket)
                     && let Some(slot) = self.open_slot(conn)
                 {
                     self.tell(slot, &Frame::Ack(Ack { id, ..Ack::default() }));
@@ -200,7 +203,7 @@ impl Router {
                 if let Some(Asked::Client { conn, .. }) = self.answered(from, ticket)
                     && let Some(slot) = self.open_slot(conn)
                 {
-                    let frame = decode(frame)?;
+                    let frame = first(frame)?;
                     self.tell(slot, &frame);
                 }
             }
@@ -208,9 +211,9 @@ impl Router {
                 return self.on_publication(channel, offset, frame);
             }
             PeerMessage::Notice { channel, frame } => return self.on_notice(channel, frame),
-            PeerMessage::Missed { channel, offset } => {
+            PeerMessage::Missed { channel, offset, changes } => {
                 if let Some(channel) = self.settled_leaf(channel) {
-                    self.on_missed(channel, offset);
+                    self.on_missed(channel, offset, changes);
                 }
             }
         }
@@ -249,7 +252,7 @@ impl Router {
             self.say(from, PeerMessage::Accepted { ticket, offset });
         }
         if let Some(channel) = channel {
-            let decoded = if self.reads_frames(channel) { Some(decode(frame)?) } else { None };
+            let decoded = if self.reads_frames(channel) { Some(first(frame)?) } else { None };
             self.deliver(channel, Source::Encoded(frame, decoded.as_ref()), key(decoded.as_ref()));
         }
         Ok(())
@@ -265,7 +268,7 @@ impl Router {
     }
 
     /// A channel of this name that takes part and is at home elsewhere.
-    fn settled_leaf(&self, name: &str) -> Option<u32> {
+    pub(super) fn settled_leaf(&self, name: &str) -> Option<u32> {
         self.find(name).filter(|at| !self.channels.get(*at).joining && !self.channels.is_home(*at))
     }
 
@@ -288,10 +291,12 @@ impl Router {
 
     fn on_refused(&mut self, from: u16, ticket: u64, code: ErrorCode) {
         match self.answered(from, ticket) {
-            Some(Asked::Client { conn, id }) => {
-                if let Some(slot) = self.open_slot(conn) {
-                    self.refuse(slot, id, code, code.text());
+            Some(asked @ (Asked::Client { conn, id } | Asked::Join { conn, id, .. })) => {
+                let Some(slot) = self.open_slot(conn) else { return };
+                if let Asked::Join { channel, .. } = asked {
+                    self.forget_join(slot, channel, from);
                 }
+                self.refuse(slot, id, code, code.text());
             }
             Some(Asked::Channel { channel }) => {
                 let Some(joining) = self.joining.get_mut(&channel).filter(|joining| joining.ticket == ticket)
@@ -314,26 +319,22 @@ impl Router {
 
     fn on_publication(&mut self, name: &str, offset: u64, frame: &[u8]) -> Result<(), BadParcel> {
         let Some(channel) = self.settled_leaf(name) else { return Ok(()) };
-        self.on_missed(channel, offset.saturating_sub(1));
+        self.on_missed(channel, offset.saturating_sub(1), false);
         self.channels.get_mut(channel).offset = offset;
-        let decoded = if self.reads_frames(channel) { Some(decode(frame)?) } else { None };
+        let decoded = if self.reads_frames(channel) { Some(first(frame)?) } else { None };
         self.fan_out(channel, Source::Encoded(frame, decoded.as_ref()), key(decoded.as_ref()));
         Ok(())
     }
 
-    /// Publications up to this number exist. Those that did not come were left out by the home.
-    fn on_missed(&mut self, channel: u32, offset: u64) {
+    /// Publications up to this number exist. Those that did not come were left out by the home, and so were changes of
+    /// presence if it says so.
+    fn on_missed(&mut self, channel: u32, offset: u64, changes: bool) {
         let entry = self.channels.get_mut(channel);
-        let Some(count) = offset.checked_sub(entry.offset).filter(|count| *count > 0) else { return };
-        entry.offset = offset;
-        self.tell_gap(channel, "overloaded", Some(count));
-    }
-
-    fn on_notice(&mut self, name: &str, frame: &[u8]) -> Result<(), BadParcel> {
-        let Some(channel) = self.settled_leaf(name) else { return Ok(()) };
-        let decoded = if self.reads_frames(channel) { Some(decode(frame)?) } else { None };
-        self.spread(channel, Source::Encoded(frame, decoded.as_ref()), Meta::CONTROL);
-        Ok(())
+        let count = offset.saturating_sub(entry.offset);
+        if count > 0 || changes {
+            entry.offset += count;
+            self.tell_gap(channel, "overloaded", Some(count));
+        }
     }
 
     /// The home of a channel is lost: subscriptions that it has not confirmed fail, the others wait for it to come back.
@@ -366,14 +367,6 @@ impl Router {
                 self.resume(slot, None);
             }
         }
-    }
-}
-
-/// A frame that a router has encoded, with its length in front.
-fn decode(frame: &[u8]) -> Result<Frame<'_>, BadParcel> {
-    match wire::split(frame, frame.len()) {
-        Split::Frame { map, rest: [] } => wire::decode(map).map_err(|_| BadParcel),
-        _ => Err(BadParcel),
     }
 }
 

@@ -101,7 +101,7 @@ impl Router {
         for leaf in bits(entry.leaves) {
             let outbox = &mut self.outboxes[usize::from(leaf)];
             if outbox.leaves_out() {
-                outbox.missed.insert(channel);
+                outbox.miss(channel, false);
                 self.stats.dropped += 1;
             } else {
                 Self::send(&mut self.outboxes, &mut self.unsent, leaf, |out| publication.encode(out));
@@ -176,7 +176,7 @@ impl Router {
 }
 
 /// The numbers of the bits that are set, from the lowest.
-fn bits(mut set: u64) -> impl Iterator<Item = u16> {
+pub(super) fn bits(mut set: u64) -> impl Iterator<Item = u16> {
     core::iter::from_fn(move || {
         let bit = set.trailing_zeros();
         set &= set.wrapping_sub(1);

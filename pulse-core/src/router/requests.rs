@@ -158,7 +158,7 @@ impl Router {
             // Any frame is a sign of life, and this one is no more than that.
             Frame::Pong { .. } => {}
             Frame::History(history) => self.unavailable(slot, history.id, "history"),
-            Frame::Presence(presence) => self.unavailable(slot, presence.id, "presence"),
+            Frame::Presence(presence) => return self.presence(slot, presence, answer),
             Frame::Refresh(refresh) => self.unavailable(slot, refresh.id, "refresh of tokens"),
             _ => self.refuse(slot, 0, ErrorCode::INVALID_FRAME, "only servers send frames of this type"),
         }

@@ -150,7 +150,7 @@ impl Router {
         if let Some(ack) = self.pending_ack(slot, channel) {
             self.confirm(ack);
         }
-        self.leave(slot, at);
+        self.leave(slot, at, false);
         self.tell(slot, &Frame::Ack(Ack { id: request.id, ..Ack::default() }));
     }
 
@@ -166,7 +166,7 @@ impl Router {
             }
             None => {}
         }
-        self.leave(slot, at);
+        self.leave(slot, at, false);
     }
 
     /// Takes back the ack that a subscription waits for, if it does.
@@ -178,8 +178,9 @@ impl Router {
         acks.iter().position(|ack| ack.slot == slot).map(|at| acks.remove(at))
     }
 
-    /// Ends one subscription, by its place in the connection's list.
-    fn leave(&mut self, slot: Slot, at: usize) {
+    /// Ends one subscription, by its place in the connection's list; `gone` if it is because the connection ends.
+    fn leave(&mut self, slot: Slot, at: usize, gone: bool) {
+        self.leave_presence(slot, self.conns[slot as usize].subscriptions[at].channel, gone);
         let subscriptions = &mut self.conns[slot as usize].subscriptions;
         let left = subscriptions.swap_remove(at);
         self.fanout.leave(slot, left.channel);
@@ -194,9 +195,10 @@ impl Router {
         self.vacate(left.channel);
     }
 
+    /// The connection ends, and all its subscriptions with it.
     pub(super) fn leave_all(&mut self, slot: Slot) {
         while let Some(last) = self.conns[slot as usize].subscriptions.len().checked_sub(1) {
-            self.leave(slot, last);
+            self.leave(slot, last, true);
         }
         self.conns[slot as usize].subscriptions = Vec::new();
     }

@@ -226,6 +226,12 @@ pub struct Presence<'a> {
     pub users: Option<u64>,
     /// S to C: several joins, leaves and updates in one frame.
     pub changes: Option<Members<'a>>,
+    /// C to S, with sync: only members behind this one, by connection id.
+    pub after: Option<&'a str>,
+    /// C to S, with sync: at most this many members.
+    pub limit: Option<u64>,
+    /// S to C, with sync: more members follow; asks for them when it is sent as `after`.
+    pub next: Option<&'a str>,
 }
 
 /// C to S: a new token for the session. Required: `id`, `token`.

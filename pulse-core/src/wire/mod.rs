@@ -22,6 +22,7 @@ pub use frame::{
 
 pub use read::decode;
 pub use split::{PREFIX, Split, split};
+pub(crate) use value::MembersBuf;
 pub use value::{List, Member, Members, Payload, Publications, Tags, Value};
 
 /// How deep arrays and maps may be nested in a frame, the frame's own map counted.

@@ -270,7 +270,7 @@ fields! {
     fn gap(1) -> Gap<'a> { channel: text, reason: text, from: uint, to: uint, count: uint } requires [channel, reason];
     fn presence(1) -> Presence<'a> {
         id: uint, channel: text, action: action, data: Value::read, client: text, user: text, members: Members::read,
-        clients: uint, users: uint, changes: Members::read
+        clients: uint, users: uint, changes: Members::read, after: text, limit: uint, next: text
     } requires [id, channel, action];
     fn refresh(1) -> Refresh<'a> { id: uint, token: text } requires [id, token];
     fn ack(1) -> Ack<'a> { id: uint, epoch: epoch, offset: uint, recovered: boolean, reason: text } requires [id];

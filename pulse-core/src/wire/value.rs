@@ -356,3 +356,75 @@ pub struct Member<'a> {
     /// The member's data.
     pub data: Option<Value<'a>>,
 }
+
+/// Makes [`Members`] of one member after another, each of which may borrow from something short-lived.
+#[derive(Debug)]
+pub(crate) struct MembersBuf {
+    /// Room for the longest head of a list, then the members.
+    bytes: Vec<u8>,
+    len: usize,
+}
+
+impl MembersBuf {
+    /// The longest head of a list.
+    const HEAD: usize = 5;
+
+    pub(crate) fn new() -> Self {
+        Self { bytes: [0; Self::HEAD].into(), len: 0 }
+    }
+
+    pub(crate) fn push(&mut self, member: &Member<'_>) {
+        write::member(member, &mut self.bytes);
+        self.len += 1;
+    }
+
+    /// Forgets the members and keeps the memory.
+    pub(crate) fn clear(&mut self) {
+        self.bytes.truncate(Self::HEAD);
+        self.len = 0;
+    }
+
+    /// The number of members.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Bytes of the list.
+    pub(crate) fn size(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// The list of all that was pushed.
+    pub(crate) fn members(&mut self) -> Members<'_> {
+        // The head is put behind the members first, for only then is it known how long it is.
+        let end = self.bytes.len();
+        put_array_head(&mut self.bytes, self.len);
+        let start = Self::HEAD - (self.bytes.len() - end);
+        self.bytes.copy_within(end.., start);
+        self.bytes.truncate(end);
+        Members(&self.bytes[start..])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[cfg(all(target_family = "wasm", target_os = "unknown"))]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    use super::*;
+
+    #[test]
+    fn members_one_by_one_make_the_list_that_they_make_together() {
+        let member = Member { client: "c", user: Some("u"), ..Member::default() };
+        let mut buf = MembersBuf::new();
+        for len in [0, 1, 15, 16, 300, 70_000] {
+            buf.clear();
+            (0..len).for_each(|_| buf.push(&member));
+            let (mut bytes, all) = (Vec::new(), alloc::vec![member; len]);
+            let together = Members::encode(&all, &mut bytes);
+            assert_eq!((buf.len(), buf.size() >= together.as_bytes().len()), (len, true));
+            // Taking it twice makes no difference.
+            assert!(buf.members() == together && buf.members() == together, "{len} members");
+        }
+    }
+}

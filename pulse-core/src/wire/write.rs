@@ -119,7 +119,9 @@ frames! {
     Unsubscribed "unsubscribed" { channel, code, reason }
     History "history" { id, channel, since, limit, reverse, epoch, offset, publications }
     Gap "gap" { channel, reason, from, to, count }
-    Presence "presence" { id, channel, action, data, client, user, members, clients, users, changes }
+    Presence "presence" {
+        id, channel, action, data, client, user, members, clients, users, changes, after, limit, next
+    }
     Refresh "refresh" { id, token }
     ErrorFrame "error" { id, code, message, temporary }
     Disconnect "disconnect" { code, reason, retry_ms }

@@ -188,12 +188,13 @@ pub(crate) fn describe(frame: &Frame<'_>) -> Json {
             keys.opt("count", count);
         }
         Frame::Presence(presence) => {
-            let Presence { id, channel, action, data, client, user, members, clients, users, changes } =
-                presence;
+            let Presence { id, channel, action, data, client, user, .. } = presence;
+            let Presence { members, clients, users, changes, after, limit, next, .. } = presence;
             keys.of("presence").put("id", id).put("channel", channel).put("action", action as u8);
             keys.opt("data", data.map(value)).opt("client", client).opt("user", user);
             keys.opt("members", members.map(members_of)).opt("clients", clients).opt("users", users);
-            keys.opt("changes", changes.map(members_of));
+            keys.opt("changes", changes.map(members_of)).opt("after", after).opt("limit", limit);
+            keys.opt("next", next);
         }
         Frame::Refresh(Refresh { id, token }) => {
             keys.of("refresh").put("id", id).put("token", token);
@@ -539,6 +540,9 @@ impl<'r> Gen<'r> {
                 clients: self.maybe(Self::number),
                 users: self.maybe(Self::number),
                 changes: self.from(|pool| &pool.members),
+                after: self.maybe(Self::text),
+                limit: self.maybe(Self::number),
+                next: self.maybe(Self::text),
             }),
             10 => Frame::Refresh(Refresh { id: self.number(), token: self.text() }),
             11 => Frame::Ack(Ack {

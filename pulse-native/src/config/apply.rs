@@ -25,7 +25,7 @@ impl Config {
                 max_subscriptions_per_connection: limits.max_subscriptions_per_connection,
                 max_message_size: limits.max_message_size,
                 queue_bytes: limits.queue_bytes,
-                ..pulse_core::Limits::default()
+                max_presence_size: limits.max_presence_size,
             },
             heartbeat: pulse_core::Heartbeat {
                 interval_ms: self.heartbeat.interval_ms,
@@ -88,6 +88,6 @@ fn rules(rules: &Rules) -> pulse_core::Rules {
             SlowConsumer::DropOldest => pulse_core::SlowConsumer::DropOldest,
             SlowConsumer::LatestPerKey => pulse_core::SlowConsumer::LatestPerKey,
         },
-        presence_grace_ms: pulse_core::Rules::default().presence_grace_ms,
+        presence_grace_ms: rules.presence_grace_ms,
     }
 }

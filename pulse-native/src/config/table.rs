@@ -85,6 +85,8 @@ settings! {
         max_message_size: u32 = 65_536, bytes(1, 67_108_864);
         /// Unsent data that one connection may have queued; beyond it, slow_consumer decides what gives way.
         queue_bytes: u32 = 1_048_576, bytes(1_024, 1_073_741_824);
+        /// Size of the data that a member shows of itself in a channel's presence, as MessagePack; 0 allows none.
+        max_presence_size: u32 = 4_096, bytes(0, 32_768);
     }
 
     /// How the server finds out that a client is gone.
@@ -123,6 +125,8 @@ settings! {
         presence: Who = Who::Anyone, Kind::Choice(Who::WORDS);
         /// What gives way when a subscriber takes publications too slowly and limits.queue_bytes wait for it.
         slow_consumer: SlowConsumer = SlowConsumer::Disconnect, Kind::Choice(SlowConsumer::WORDS);
+        /// Time for which a member whose connection has ended stays listed, so that it may come back unnoticed.
+        presence_grace_ms: u32 = 5_000, ms(0, 600_000);
     }
 }
 

@@ -4,13 +4,10 @@
 //! stream: closing a socket with unread bytes in it would reset the connection and could destroy what the peer has not
 //! read yet (RFC 6455 7.1.1).
 
-use std::time::Instant;
-
-use pulse_core::Time;
 use tracing::{debug, warn};
 
-use super::conn::{Key, Phase};
-use super::{Drain, Shard};
+use super::Shard;
+use super::conn::{Conn, Key, Phase};
 use crate::engine::Engine;
 use crate::sys;
 use crate::ws::{self, Opcode};
@@ -77,13 +74,20 @@ impl<E: Engine> Shard<E> {
 
     /// Forgets a connection whose socket is of no more use.
     pub(super) fn remove(&mut self, key: Key) {
-        let Some(conn) = self.net.remove(key) else { return };
+        let Some(conn) = self.forget(key) else { return };
         if conn.seated {
             self.http.seats().leave();
         }
         if let Some(session) = conn.session {
             self.engine.closed(session);
         }
+    }
+
+    /// Takes a connection out of the table.
+    pub(super) fn forget(&mut self, key: Key) -> Option<Conn> {
+        let conn = self.net.remove(key)?;
+        self.post.drop_socket();
+        Some(conn)
     }
 
     /// What is due by the clock.
@@ -152,9 +156,8 @@ impl<E: Engine> Shard<E> {
         self.release();
     }
 
-    /// Stops accepting and asks everybody to go.
-    pub(super) fn take_leave(&mut self, end: Instant) {
-        self.drain = Some(Drain::Until(self.clock.time(end)));
+    /// Accepts nobody from now on.
+    pub(super) fn stop_accepting(&mut self) {
         self.accept_at = None;
         if let Some(listener) = self.listener.take() {
             // Other shards hold the same socket: closing this descriptor would not take it out of the epoll.
@@ -163,15 +166,6 @@ impl<E: Engine> Shard<E> {
         let unfinished = self.net.table.iter().filter(|(_, conn)| conn.phase == Phase::Handshake);
         for key in unfinished.map(|(key, _)| key).collect::<Vec<_>>() {
             self.remove(key);
-        }
-        self.engine.drain(self.options.retry_spread_ms);
-    }
-
-    /// When the time for leaving ends, once nobody is left or it has come.
-    pub(super) fn is_over(&self) -> Option<Time> {
-        match self.drain {
-            Some(Drain::Until(end)) if self.net.table.len() == 0 || self.now >= end => Some(end),
-            _ => None,
         }
     }
 

@@ -2,15 +2,18 @@
 //!
 //! Plain-TCP WebSockets wait in a level-triggered epoll of the shard's own, which this loop polls from inside its tokio
 //! runtime; a turn is: what is ready, read; then what the engine has to say, written. Everything else (HTTP) is
-//! ordinary tokio on the same thread and hands over its upgraded sockets through the [`Inbox`]. What a message means
-//! is the engine's business.
+//! ordinary tokio on the same thread and hands over its upgraded sockets through the [`Inbox`]. The other shards are
+//! reached by [`Post`]. What a message means is the engine's business.
 
 mod close;
 mod conn;
 mod deadlines;
+mod peers;
+mod post;
 mod read;
 mod write;
 
+use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::TcpListener;
@@ -20,13 +23,16 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use pulse_core::{Answer, Effect, Time};
+use pulse_core::{Answer, Effect, PeerId, Time};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
 use tokio::time::Sleep;
 
 use self::conn::Key;
 use self::deadlines::Deadlines;
+use self::peers::{Drain, Peers};
+use self::post::Mail;
+pub(crate) use self::post::Post;
 use self::write::{Net, Note, Pongs};
 use crate::clock::Clock;
 use crate::engine::Engine;
@@ -61,6 +67,7 @@ pub(crate) struct Parts<E> {
     pub(crate) options: Arc<Options>,
     pub(crate) http: Arc<Http>,
     pub(crate) inbox: mpsc::UnboundedReceiver<Inbox>,
+    pub(crate) post: Post,
     pub(crate) metrics: Arc<ShardMetrics>,
 }
 
@@ -70,6 +77,7 @@ pub(crate) struct Shard<E> {
     options: Arc<Options>,
     http: Arc<Http>,
     inbox: mpsc::UnboundedReceiver<Inbox>,
+    post: Post,
     metrics: Arc<ShardMetrics>,
     clock: Clock,
     now: Time,
@@ -85,6 +93,10 @@ pub(crate) struct Shard<E> {
     /// The first of `events` that was not looked at yet.
     next_event: usize,
     arrived: Vec<Upgraded>,
+    /// Taken out of the mailbox, not looked at yet.
+    mail: VecDeque<(PeerId, Mail)>,
+    /// The next input is to be mail rather than an event, so that neither kind shuts out the other.
+    mail_next: bool,
     buf: Box<[u8]>,
     pongs: Pongs,
 
@@ -98,23 +110,18 @@ pub(crate) struct Shard<E> {
     /// When to look for those who hold everybody up.
     relief_at: Option<Time>,
     deadlines: Deadlines,
+    /// To be done when everything before them is written.
+    effects: VecDeque<Effect>,
+    peers: Peers,
     drain: Option<Drain>,
     /// When the oldest input came whose outputs are not all written.
     since: Option<Instant>,
 }
 
-#[derive(Clone, Copy, Debug)]
-enum Drain {
-    /// Asked for; the engine does not know yet.
-    Asked(Instant),
-    /// Everybody was told; what is left then is cut off.
-    Until(Time),
-}
-
 impl<E: Engine> Shard<E> {
     /// Must be called within the runtime that will run it.
     pub(crate) fn new(parts: Parts<E>) -> io::Result<Self> {
-        let Parts { engine, listener, options, http, inbox, metrics } = parts;
+        let Parts { engine, listener, options, http, inbox, post, metrics } = parts;
         let epoll = Rc::new(Epoll::new()?);
         epoll.add_shared(&listener, read::LISTENER)?;
         Ok(Self {
@@ -128,6 +135,8 @@ impl<E: Engine> Shard<E> {
             events: Vec::with_capacity(EVENTS),
             next_event: 0,
             arrived: Vec::new(),
+            mail: VecDeque::new(),
+            mail_next: false,
             buf: vec![0; READ].into_boxed_slice(),
             pongs: Pongs::default(),
             net: Net::new(epoll),
@@ -136,11 +145,14 @@ impl<E: Engine> Shard<E> {
             held: Vec::new(),
             relief_at: None,
             deadlines: Deadlines::new(options.handshake_timeout_ms),
+            effects: VecDeque::new(),
+            peers: Peers::new(&post),
             drain: None,
             since: None,
             options,
             http,
             inbox,
+            post,
             metrics,
         })
     }
@@ -156,11 +168,7 @@ impl<E: Engine> Shard<E> {
                 sleep.as_mut().reset(self.clock.instant(due).into());
             }
             alarm = due;
-            poll_fn(|cx| match self.poll_inputs(cx, alarm.map(|_| sleep.as_mut())) {
-                Poll::Pending if !busy => Poll::Pending,
-                _ => Poll::Ready(()),
-            })
-            .await;
+            poll_fn(|cx| self.poll_inputs(cx, alarm.map(|_| sleep.as_mut()), busy)).await;
             busy = self.turn();
             if let Some(end) = self.is_over() {
                 let http = Arc::clone(&self.http);
@@ -178,17 +186,14 @@ impl<E: Engine> Shard<E> {
 
     /// When the next turn is due if nothing comes before.
     fn due(&mut self) -> Option<Time> {
-        let drained = match self.drain {
-            Some(Drain::Until(end)) => Some(end),
-            _ => None,
-        };
-        let own = [self.deadlines.next(&self.net.table), self.accept_at, self.relief_at, drained];
+        let own = [self.deadlines.next(&self.net.table), self.accept_at, self.relief_at, self.drain_due()];
         own.into_iter().flatten().chain(self.engine.poll_timeout()).min()
     }
 
-    /// Collects what is ready, unless the last events are not all handled. Pending if there is nothing at all.
-    fn poll_inputs(&mut self, cx: &mut Context<'_>, sleep: Option<Pin<&mut Sleep>>) -> Poll<()> {
-        let mut ready = sleep.is_some_and(|sleep| sleep.poll(cx).is_ready());
+    /// Collects what is ready, unless the last events or mail are not all handled. Pending if there is nothing at all, and
+    /// the shard is not `busy` anyway.
+    fn poll_inputs(&mut self, cx: &mut Context<'_>, sleep: Option<Pin<&mut Sleep>>, busy: bool) -> Poll<()> {
+        let mut ready = busy | sleep.is_some_and(|sleep| sleep.poll(cx).is_ready());
         while let Poll::Ready(Some(input)) = self.inbox.poll_recv(cx) {
             match input {
                 Inbox::Upgraded(upgraded) => self.arrived.push(upgraded),
@@ -205,38 +210,46 @@ impl<E: Engine> Shard<E> {
                 guard.clear_ready();
             }
         }
-        if ready || self.next_event < self.events.len() { Poll::Ready(()) } else { Poll::Pending }
+        ready |= self.next_event < self.events.len();
+        // The last look before sleeping: whoever sends from here on finds the waker.
+        self.post.collect(&mut self.mail, (!ready).then(|| cx.waker()));
+        if ready || !self.mail.is_empty() { Poll::Ready(()) } else { Poll::Pending }
     }
 
     /// Inputs until the engine is full, then outputs. True if there is more to do at once.
     fn turn(&mut self) -> bool {
         self.tick();
         self.expire();
-        if let Some(Drain::Asked(end)) = self.drain {
-            self.take_leave(end);
-        }
+        self.drain();
         let mut sends = SENDS;
         loop {
-            while !self.engine.is_full() {
-                if let Some(upgraded) = self.arrived.pop() {
-                    self.adopt(upgraded);
-                } else if let Some(&event) = self.events.get(self.next_event) {
-                    self.next_event += 1;
-                    self.on_event(event.into());
-                } else {
-                    break;
-                }
-            }
+            while !self.engine.is_full() && self.take_input() {}
             let drained = self.flush(&mut sends);
             self.release();
             self.report(drained);
             if !drained {
                 return true;
             }
-            if self.arrived.is_empty() && self.next_event == self.events.len() {
+            if self.arrived.is_empty() && self.mail.is_empty() && self.next_event == self.events.len() {
                 return false;
             }
         }
+    }
+
+    /// Deals with one input; false if there is none.
+    fn take_input(&mut self) -> bool {
+        if let Some(upgraded) = self.arrived.pop() {
+            self.adopt(upgraded);
+            return true;
+        }
+        self.mail_next = !self.mail_next;
+        if self.mail_next && self.take_mail() {
+            return true;
+        }
+        let Some(&event) = self.events.get(self.next_event) else { return self.take_mail() };
+        self.next_event += 1;
+        self.on_event(event.into());
+        true
     }
 
     /// Reads the clocks, once a turn.
@@ -250,6 +263,7 @@ impl<E: Engine> Shard<E> {
     /// nothing is left.
     fn flush(&mut self, sends: &mut usize) -> bool {
         loop {
+            let news = self.hurry();
             while let Some(mut batch) = self.engine.poll_write() {
                 let receivers = self.net.deliver(&mut batch);
                 self.settle();
@@ -264,11 +278,27 @@ impl<E: Engine> Shard<E> {
             if self.end() {
                 continue;
             }
-            match self.engine.poll_effect() {
+            match self.effects.pop_front() {
                 Some(effect) => self.perform(effect),
+                None if news => {}
                 None => return true,
             }
         }
+    }
+
+    /// Does at once what need not wait until everything is written: so other shards write to their clients while this one
+    /// writes to its own. True if the engine asked for anything.
+    fn hurry(&mut self) -> bool {
+        let mut news = false;
+        while let Some(effect) = self.engine.poll_effect() {
+            news = true;
+            match effect {
+                Effect::Send { to, parcel } => self.send(to, parcel),
+                later => self.effects.push_back(later),
+            }
+        }
+        self.answer_asking();
+        news
     }
 
     /// Tells the engine what became of the writes.

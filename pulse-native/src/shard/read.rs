@@ -5,12 +5,14 @@
 //! business.
 
 use std::ops::ControlFlow::{Break, Continue};
+use std::os::fd::OwnedFd;
 
 use pulse_core::{Kind, Link};
 use rustix::io::Errno;
 use tracing::{debug, warn};
 
 use super::conn::{Conn, Key, Phase};
+use super::post::Mail;
 use super::{Shard, close};
 use crate::engine::Engine;
 use crate::handshake::{self, Accepted, Fast};
@@ -54,12 +56,11 @@ impl<E: Engine> Shard<E> {
             let Some(listener) = &self.listener else { return };
             match sys::accept(listener) {
                 Ok(fd) => {
-                    let key = self.net.table.insert(Conn::new(fd));
-                    self.read(key, false);
-                    if let Some(conn) = self.net.table.get_mut(key).filter(|conn| !conn.watched) {
-                        self.deadlines.handshake(key, self.now);
-                        self.net.out.watch(key, conn);
-                        self.settle();
+                    let shard = self.post.assign();
+                    if shard == self.post.own() {
+                        self.welcome(fd);
+                    } else {
+                        self.post.send(shard, Mail::Socket(fd));
                     }
                 }
                 Err(Errno::WOULDBLOCK) => return,
@@ -70,6 +71,20 @@ impl<E: Engine> Shard<E> {
             if self.engine.is_full() {
                 return;
             }
+        }
+    }
+
+    /// A socket that was accepted for this shard.
+    pub(super) fn welcome(&mut self, fd: OwnedFd) {
+        if self.drain.is_some() {
+            return self.post.drop_socket();
+        }
+        let key = self.net.table.insert(Conn::new(fd));
+        self.read(key, false);
+        if let Some(conn) = self.net.table.get_mut(key).filter(|conn| !conn.watched) {
+            self.deadlines.handshake(key, self.now);
+            self.net.out.watch(key, conn);
+            self.settle();
         }
     }
 
@@ -174,7 +189,7 @@ impl<E: Engine> Shard<E> {
 
     /// Gives the socket and the first `len` bytes in the buffer to hyper.
     fn hand_to_hyper(&mut self, key: Key, len: usize) {
-        let Some(conn) = self.net.remove(key) else { return };
+        let Some(conn) = self.forget(key) else { return };
         if conn.watched {
             // Hyper's descriptor is this one: it would go on to be reported here.
             let _ = self.poller.get_ref().delete(&conn.fd);
@@ -189,6 +204,7 @@ impl<E: Engine> Shard<E> {
             return;
         }
         seat.keep();
+        self.post.keep_socket();
         let key = self.net.table.insert(Conn::new(fd));
         self.open(key, &accepted, Vec::new());
         for piece in early.chunks(self.buf.len()) {

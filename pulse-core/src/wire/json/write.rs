@@ -62,7 +62,8 @@ pub fn encode(frame: &Frame<'_>, out: &mut Vec<u8>) {
         Frame::Gap(frame) => line!("gap", frame, channel, reason, from, to, count),
         Frame::Presence(frame) => {
             line!(
-                "presence", frame, id, channel, action, data, client, user, members, clients, users, changes
+                "presence", frame, id, channel, action, data, client, user, members, clients, users, changes,
+                after, limit, next
             );
         }
         Frame::Refresh(frame) => line!("refresh", frame, id, token),
