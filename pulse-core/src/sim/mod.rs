@@ -264,6 +264,12 @@ impl Sim {
         self.hosts.iter().map(Host::queued_bytes).sum()
     }
 
+    /// Whether any router has a channel of this name, at home or as a leaf.
+    #[must_use]
+    pub fn knows(&self, channel: &str) -> bool {
+        self.hosts.iter().any(|host| host.router.top(channel).is_some())
+    }
+
     /// A digest of everything that clients have read, and of when.
     #[must_use]
     pub fn digest(&self) -> u64 {

@@ -1,18 +1,20 @@
 //! The judge: from what clients sent and received alone, whether the routers kept their promises.
 //!
 //! It knows nothing of routers, only what a client may rely on. `story` reads the clients' logs, `order` judges the order
-//! and completeness of publications, `requests` the answers.
+//! and completeness of publications, `requests` the answers, `presence` who was shown as present.
 
 mod order;
+mod presence;
 mod requests;
 mod story;
 
 use alloc::string::String;
 
-use super::client::Client;
+use super::client::{Client, What};
+use crate::wire::Frame;
 use story::Story;
 
-pub(crate) use requests::MAX_PAYLOAD;
+pub(crate) use requests::{MAX_DATA, MAX_PAYLOAD};
 pub(crate) use story::Mark;
 
 /// What happens in a run, and so what clients have to put up with.
@@ -74,17 +76,19 @@ pub struct Tally {
     pub errors: u64,
 }
 
-/// Judges a run that has settled: everything is healed, everybody reads, nothing is under way.
+/// Judges a run that has settled: everything is healed, everybody reads, nothing is under way, and
+/// members that are gone have had their grace of so many milliseconds.
 ///
 /// # Errors
 /// The first promise that was found broken.
-pub fn judge(clients: &[Client], weather: &Weather) -> Result<Tally, Broken> {
+pub fn judge(clients: &[Client], weather: &Weather, grace_ms: u32) -> Result<Tally, Broken> {
     let stories: Result<alloc::vec::Vec<Story>, Broken> =
         clients.iter().enumerate().map(|(no, client)| Story::read(no, client)).collect();
     let stories = stories?;
     for story in &stories {
         requests::judge(story, weather)?;
     }
+    presence::judge(&stories, weather, grace_ms)?;
     order::judge(&stories, weather)
 }
 
@@ -98,4 +102,16 @@ pub(crate) fn subscriptions(clients: &[Client]) -> Result<u64, Broken> {
         }
     }
     Ok(count)
+}
+
+/// Whether one of the newest things that a client got answers this question.
+pub(crate) fn is_answered(client: &Client, id: u64) -> bool {
+    client.log().iter().rev().take(16).any(|entry| match &entry.what {
+        What::Got(frame) => match frame.get() {
+            Frame::Presence(answer) => answer.id == id,
+            Frame::Error(answer) => answer.id == id,
+            _ => false,
+        },
+        _ => false,
+    })
 }

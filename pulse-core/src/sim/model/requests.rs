@@ -5,12 +5,16 @@ use alloc::format;
 use alloc::string::String;
 
 use crate::Dialect;
+use crate::wire::PresenceAction;
 
 use super::story::{Asked, Story, Wish};
 use super::{Broken, Weather};
 
 /// Bytes of payload that one publication may have in every run.
 pub(crate) const MAX_PAYLOAD: usize = 64 * 1024;
+
+/// Bytes of data that a member may show of itself.
+pub(crate) const MAX_DATA: usize = 256;
 
 /// Whether the rules of a run let nobody do anything in this channel: those of the namespace `no`, and the host says no
 /// to channels whose name ends so.
@@ -42,12 +46,17 @@ pub(super) fn judge(story: &Story, weather: &Weather) -> Result<(), Broken> {
                 return broken("no answer came".into());
             }
             // Whatever it was: nothing that is known later depends on it.
-            channel.known = false;
+            (channel.known, channel.present) = (false, None);
             continue;
         };
         if asked.is_acked() {
             // A publication is acknowledged by the home, the others by the router that the client is connected to.
-            let newest = &mut channel.newest_acks[usize::from(matches!(asked.wish, Wish::Publish { .. }))];
+            let kind = match asked.wish {
+                Wish::Subscribe | Wish::Unsubscribe | Wish::Unavailable => 0,
+                Wish::Publish { .. } => 1,
+                Wish::Presence(_) => 2,
+            };
+            let newest = &mut channel.newest_acks[kind];
             if answer.got.0 < *newest {
                 return broken("its ack came before that of an earlier request".into());
             }
@@ -70,17 +79,19 @@ pub(super) fn judge(story: &Story, weather: &Weather) -> Result<(), Broken> {
 /// What a client can know of itself in one channel.
 struct Membership {
     inside: bool,
+    /// Whether it is present; `None` where nobody can know.
+    present: Option<bool>,
     /// Whether `inside` is certain.
     known: bool,
-    /// Where in the log the newest ack is: of a subscription or its end, of a publication.
-    newest_acks: [usize; 2],
+    /// Where in the log the newest ack is: of a subscription or its end, of a publication, about presence.
+    newest_acks: [usize; 3],
     /// Where in the log the last subscription was answered.
     pending: usize,
 }
 
 impl Default for Membership {
     fn default() -> Self {
-        Self { inside: false, known: true, newest_acks: [0; 2], pending: 0 }
+        Self { inside: false, present: Some(false), known: true, newest_acks: [0; 3], pending: 0 }
     }
 }
 
@@ -92,6 +103,8 @@ impl Membership {
         let is = |inside: bool| !self.known || self.inside == inside || expelled;
         let bad = is_bad_name(&asked.channel) && asked.wish != Wish::Unavailable;
         let forbidden = is_forbidden(&asked.channel);
+        let may_be = |present: bool| self.present.is_none_or(|known| known == present) || expelled;
+        use PresenceAction::{Count, Join, Leave, Sync, Update};
         let right = match (asked.wish, code) {
             (_, Some(1002)) => bad,
             // Too much waits behind a request that the host decides.
@@ -106,6 +119,15 @@ impl Membership {
             (Wish::Publish { len }, Some(1007)) => len > MAX_PAYLOAD,
             (Wish::Subscribe | Wish::Publish { .. }, Some(1004)) => forbidden,
             (Wish::Subscribe | Wish::Publish { .. }, Some(1011)) => weather.partitions,
+            (Wish::Presence(_), Some(1004)) => forbidden,
+            (Wish::Presence(_), None) if forbidden => false,
+            (Wish::Presence(_), Some(1007)) => asked.data.as_ref().is_some_and(|data| data.len() > MAX_DATA),
+            (Wish::Presence(_), Some(1011)) => weather.partitions,
+            (Wish::Presence(Join), None) => is(true),
+            (Wish::Presence(Join | Leave | Update), Some(1008)) => is(false),
+            (Wish::Presence(Leave | Update), None) => is(true) && may_be(true),
+            (Wish::Presence(Leave | Update), Some(1015)) => is(true) && may_be(false),
+            (Wish::Presence(Sync | Count), None) => true,
             (Wish::Unavailable, Some(1014)) => true,
             _ => false,
         };
@@ -115,7 +137,12 @@ impl Membership {
         }
         match (asked.wish, code) {
             (Wish::Subscribe, None | Some(1009)) => (self.inside, self.known) = (true, true),
-            (Wish::Unsubscribe, None | Some(1008)) => (self.inside, self.known) = (false, true),
+            (Wish::Unsubscribe, None | Some(1008)) => {
+                (self.inside, self.known, self.present) = (false, true, Some(false));
+            }
+            (Wish::Presence(Join), None) => self.present = Some(true),
+            (Wish::Presence(Leave), None) | (Wish::Presence(_), Some(1015)) => self.present = Some(false),
+            (Wish::Presence(Join | Leave | Update), Some(1011)) => self.present = None,
             _ => {}
         }
         Ok(())

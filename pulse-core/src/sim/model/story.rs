@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use core::str;
 
 use crate::Dialect;
-use crate::wire::{Frame, Payload};
+use crate::wire::{Frame, Member, Payload, Presence, PresenceAction};
 
 use super::Broken;
 use crate::sim::client::{Client, What};
@@ -46,6 +46,7 @@ pub(super) enum Wish {
     Subscribe,
     Unsubscribe,
     Publish { len: usize },
+    Presence(PresenceAction),
     Unavailable,
 }
 
@@ -57,6 +58,10 @@ pub(super) struct Asked {
     pub(super) channel: String,
     /// Where in the log, and when.
     pub(super) sent: (usize, u64),
+    /// What it shows of itself.
+    pub(super) data: Option<Vec<u8>>,
+    /// Whether it asks for the list from its beginning.
+    pub(super) from_start: bool,
     pub(super) answer: Option<Answer>,
 }
 
@@ -82,6 +87,45 @@ pub(super) struct Sent {
     pub(super) at: u64,
     pub(super) len: usize,
     pub(super) id: Option<u64>,
+}
+
+/// Something that a client was told about who is present.
+#[derive(Clone, Debug)]
+pub(super) struct Sight {
+    pub(super) place: usize,
+    pub(super) at: u64,
+    pub(super) channel: String,
+    pub(super) what: Seen,
+    pub(super) clients: u64,
+    pub(super) users: u64,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Seen {
+    /// A page of the list; `whole` if it is all of it.
+    Page {
+        members: Vec<SeenMember>,
+        whole: bool,
+    },
+    Count,
+    Changes(Vec<(PresenceAction, SeenMember)>),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct SeenMember {
+    pub(super) client: String,
+    pub(super) user: Option<String>,
+    pub(super) data: Option<Vec<u8>>,
+}
+
+impl SeenMember {
+    fn new(member: &Member<'_>) -> Self {
+        Self {
+            client: member.client.into(),
+            user: member.user.map(ToString::to_string),
+            data: member.data.map(|data| data.as_bytes().into()),
+        }
+    }
 }
 
 /// One time that a client was in a channel, from the ack to the end.
@@ -118,6 +162,11 @@ pub(super) struct Story {
     pub(super) requests: Vec<Asked>,
     pub(super) published: Vec<Sent>,
     pub(super) stays: Vec<Stay>,
+    pub(super) sights: Vec<Sight>,
+    /// Its name and its user, as it was told.
+    pub(super) name: Option<(String, Option<String>)>,
+    /// The token that it sent.
+    pub(super) token: Option<String>,
     /// Errors that answer no request: the place, the code.
     pub(super) complaints: Vec<u16>,
     /// Codes with which the server ended a subscription.
@@ -145,6 +194,9 @@ impl Story {
                 requests: Vec::new(),
                 published: Vec::new(),
                 stays: Vec::new(),
+                sights: Vec::new(),
+                name: None,
+                token: None,
                 complaints: Vec::new(),
                 put_out: Vec::new(),
                 stopped: false,
@@ -222,7 +274,10 @@ impl Reader {
             Frame::Connect(connect) => {
                 // A second one is a mistake, except for clients of the first release.
                 self.story.rude |= self.story.connected && self.story.dialect != Dialect::Legacy;
-                self.story.connected |= place == 0;
+                if place == 0 {
+                    self.story.connected = true;
+                    self.story.token = connect.token.map(ToString::to_string);
+                }
                 self.story.denied |= connect.token == Some("deny");
                 return;
             }
@@ -237,12 +292,19 @@ impl Reader {
             }
             Frame::History(request) => (request.id, Wish::Unavailable, request.channel.unwrap_or_default()),
             Frame::Refresh(request) => (request.id, Wish::Unavailable, ""),
+            Frame::Presence(request) => (request.id, Wish::Presence(request.action), request.channel),
             Frame::Ping { .. } => return,
             _ => return self.story.rude = true,
         };
         self.ids.insert(id, self.story.requests.len());
-        let channel = channel.to_string();
-        self.story.requests.push(Asked { id, wish, channel, sent: (place, at), answer: None });
+        let (data, from_start) = match frame {
+            Frame::Presence(request) => {
+                (request.data.map(|data| data.as_bytes().into()), request.after.is_none())
+            }
+            _ => (None, false),
+        };
+        let (channel, sent) = (channel.to_string(), (place, at));
+        self.story.requests.push(Asked { id, wish, channel, sent, data, from_start, answer: None });
     }
 
     fn got(&mut self, place: usize, at: u64, frame: &Frame<'_>) -> Result<(), Broken> {
@@ -287,12 +349,60 @@ impl Reader {
                 self.story.stays[stay].left = Some((place, at));
                 self.story.put_out.push(end.code);
             }
-            Frame::Connected(_) | Frame::Disconnect(_) | Frame::Ping { .. } | Frame::Pong { .. } => {}
+            Frame::Connected(connected) => {
+                let user = connected.user.map(ToString::to_string);
+                // An old client may ask again, as nobody then.
+                self.story.name.get_or_insert((connected.connection_id.into(), user));
+            }
+            Frame::Presence(presence) => return self.saw(place, at, &presence),
+            Frame::Disconnect(_) | Frame::Ping { .. } | Frame::Pong { .. } => {}
             _ => {
                 return Err(Broken::new("frames", "", format!("client {no} got {frame:?}")));
             }
         }
         Ok(())
+    }
+
+    fn saw(&mut self, place: usize, at: u64, frame: &Presence<'_>) -> Result<(), Broken> {
+        let members = frame.members.map(|members| members.iter().collect::<Vec<_>>());
+        let changes = frame.changes.map(|changes| changes.iter().collect::<Vec<_>>());
+        let asked = self.ids.get(&frame.id).map(|&request| &self.story.requests[request]);
+        let what = match (frame.action, asked, members, changes, frame.client) {
+            (PresenceAction::Sync, Some(asked), Some(members), None, None)
+                if asked.wish == Wish::Presence(frame.action) =>
+            {
+                let members: Vec<SeenMember> = members.iter().map(SeenMember::new).collect();
+                if !members.is_sorted() {
+                    return Err(self.broken(frame.channel, format!("got members in no order: {members:?}")));
+                }
+                Seen::Page { members, whole: asked.from_start && frame.next.is_none() }
+            }
+            (PresenceAction::Count, Some(asked), None, None, None)
+                if asked.wish == Wish::Presence(frame.action) =>
+            {
+                Seen::Count
+            }
+            (PresenceAction::Update, None, None, Some(changes), None) if frame.id == 0 => {
+                let changes = changes.iter().map(|change| Some((change.action?, SeenMember::new(change))));
+                let Some(changes) = changes.collect() else {
+                    return Err(self.broken(frame.channel, "got a change that says nothing".into()));
+                };
+                Seen::Changes(changes)
+            }
+            (action, None, None, None, Some(client)) if frame.id == 0 => {
+                let member = Member { action: None, client, user: frame.user, data: frame.data };
+                Seen::Changes([(action, SeenMember::new(&member))].into())
+            }
+            _ => return Err(self.broken(frame.channel, format!("got a strange frame {frame:?}"))),
+        };
+        if frame.id == 0 && !self.inside.contains_key(frame.channel) {
+            return Err(self.broken(frame.channel, format!("is told {what:?} and is not in the channel")));
+        }
+        let (Some(clients), Some(users)) = (frame.clients, frame.users) else {
+            return Err(self.broken(frame.channel, "is told of members and not how many".into()));
+        };
+        self.story.sights.push(Sight { place, at, channel: frame.channel.into(), what, clients, users });
+        if frame.id == 0 { Ok(()) } else { self.answer(frame.id, Answer { got: (place, at), code: None }) }
     }
 
     fn answer(&mut self, id: u64, answer: Answer) -> Result<(), Broken> {
@@ -318,7 +428,7 @@ impl Reader {
                 Wish::Unsubscribe => {
                     self.inside.remove(&channel);
                 }
-                Wish::Publish { .. } | Wish::Unavailable => {}
+                Wish::Publish { .. } | Wish::Presence(_) | Wish::Unavailable => {}
             }
         }
         Ok(())

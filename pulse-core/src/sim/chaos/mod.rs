@@ -1,5 +1,8 @@
 //! Random things done to routers, decided by one seed, and judged by the model.
 
+mod plan;
+mod wish;
+
 use alloc::collections::BTreeSet;
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -7,15 +10,14 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use crate::random::{Random, Seed, mix};
-use crate::wire::{Ack, Connect, Format, Frame, History, Payload, Publish, Refresh, Subscribe, Unsubscribe};
-use crate::{
-    Answer, Config, Dialect, Heartbeat, Kind, Limits, Namespace, Request, Rule, Rules, SlowConsumer,
-};
+use crate::wire::{Ack, Connect, Frame, PresenceAction};
+use crate::{Dialect, Kind};
 
-use super::model::{self, MAX_PAYLOAD, Mark, Tally, Weather};
+use super::model::{self, MAX_DATA, MAX_PAYLOAD, Mark, Tally, Weather};
 use super::net::Network;
 use super::peers::PeerNetwork;
-use super::{ClientNo, Sim, SimConfig};
+use super::{ClientNo, Sim, SimConfig, What};
+use wish::Wish;
 
 /// Channels of which a run uses some. The namespaces have rules of their own.
 const CHANNELS: [&str; 16] = [
@@ -119,6 +121,7 @@ struct Chaos {
     random: Random,
     weather: Weather,
     routers: usize,
+    grace_ms: u32,
     channels: Vec<&'static str>,
     drivers: Vec<Driver>,
 }
@@ -137,19 +140,7 @@ struct Driver {
 impl Chaos {
     fn new(seed: u64, trace: bool) -> Self {
         let mut random = Random::new(Seed(mix(seed ^ 0x5eed)));
-        let mut one_in = |n| random.below(n) == 0;
-        // A quarter of all runs has fine weather, so that nothing may be lost at all.
-        let fine = one_in(4);
-        let mut sometimes = |n| !fine & one_in(n);
-        let weather = Weather {
-            slow: sometimes(2),
-            cuts: sometimes(2),
-            partitions: sometimes(3),
-            overload: sometimes(8),
-            leaps: sometimes(5),
-            asks: one_in(3),
-            small: one_in(6),
-        };
+        let weather = plan::weather(&mut random);
         let routers = 1 + random.below(4) as usize;
         let mut channels = Vec::new();
         while channels.len() < 5 {
@@ -158,9 +149,10 @@ impl Chaos {
                 channels.push(channel);
             }
         }
+        let grace_ms = 100 + random.below(1_000);
         let config = SimConfig {
             routers: routers as u16,
-            router: router(&weather, &mut random),
+            router: plan::router(&weather, grace_ms, &mut random),
             network: Network {
                 latency_us: 50 + random.below(2_000),
                 jitter_us: random.below(5_000),
@@ -176,12 +168,12 @@ impl Chaos {
                 jitter_us: random.below(3_000),
                 window: 1 << (9 + random.below(9)),
             },
-            decide,
+            decide: plan::decide,
             decide_us: 1 + random.below(80_000),
             trace,
         };
         let sim = Sim::new(&config, Seed(random.next()));
-        Self { sim, random, weather, routers, channels, drivers: Vec::new() }
+        Self { sim, random, weather, routers, grace_ms, channels, drivers: Vec::new() }
     }
 
     fn play(&mut self) -> Result<Tally, model::Broken> {
@@ -201,7 +193,7 @@ impl Chaos {
         if let Some((property, text)) = self.sim.failure() {
             return Err(self.broken(property, text.into()));
         }
-        let tally = model::judge(self.sim.clients(), &self.weather)?;
+        let tally = model::judge(self.sim.clients(), &self.weather, self.grace_ms)?;
         self.judge_counters()?;
         self.leave()?;
         Ok(tally)
@@ -288,12 +280,8 @@ impl Chaos {
     fn wish(&mut self, at: usize) -> Wish {
         let channel = self.pick(&self.channels.clone()).copied().expect("a run has channels");
         let inside = self.drivers[at].wants.contains(channel);
-        let id = {
-            let driver = &mut self.drivers[at];
-            driver.last_id += 1;
-            driver.last_id
-        };
-        match self.random.below(20) {
+        let id = self.new_id(at);
+        match self.random.below(24) {
             0..=6 if !inside || self.one_in(10) => {
                 self.drivers[at].wants.insert(channel);
                 Wish::Subscribe { id, channel }
@@ -304,6 +292,7 @@ impl Chaos {
             }
             2 => Wish::Ping,
             3 if self.one_in(4) => Wish::Unavailable { id, channel },
+            4..=8 => self.presence(id, channel),
             _ => {
                 let len = match self.random.below(20) {
                     0 if self.one_in(4) => MAX_PAYLOAD + 1,
@@ -313,6 +302,25 @@ impl Chaos {
                 self.publication(at, channel, len)
             }
         }
+    }
+
+    /// Something about who is present.
+    fn presence(&mut self, id: u64, channel: &'static str) -> Wish {
+        use PresenceAction::{Count, Join, Leave, Sync, Update};
+        let action = [Join, Join, Join, Update, Leave, Sync, Count][self.random.below(7) as usize];
+        if action == Sync {
+            return Wish::Page { id, channel, after: None, limit: None };
+        }
+        let len = if self.one_in(30) { MAX_DATA + 1 } else { self.random.below(12) as usize };
+        // A string in MessagePack, with the shortest head, as it is after a way through JSON.
+        let head = match len {
+            0..32 => [0xa0 | len as u8].to_vec(),
+            _ => [0xda, (len >> 8) as u8, len as u8].to_vec(),
+        };
+        let text = (0..len as u64).map(|at| b'a' + ((at + id) % 26) as u8);
+        let data = head.into_iter().chain(text).collect();
+        let shows = matches!(action, Join | Update) && !self.one_in(6);
+        Wish::Presence { id, channel, action, data: shows.then_some(data) }
     }
 
     fn publication(&mut self, at: usize, channel: &'static str, len: usize) -> Wish {
@@ -381,7 +389,59 @@ impl Chaos {
                 self.ask(at, &[wish]);
             }
         }
+        self.calm_down()?;
+        self.look()
+    }
+
+    /// Everybody who is left looks who is there, some all at once and some page by page.
+    fn look(&mut self) -> Result<(), model::Broken> {
+        for channel in self.channels.clone() {
+            for at in 0..self.drivers.len() {
+                if !self.lives(&self.drivers[at]) {
+                    continue;
+                }
+                let id = self.new_id(at);
+                self.ask(at, &[Wish::Page { id, channel, after: None, limit: None }]);
+                let Some((all, _)) = self.page(at, id) else { continue };
+                let (mut pages, mut after) = (Vec::new(), None);
+                loop {
+                    let (id, limit) = (self.new_id(at), Some(1 + u64::from(self.random.below(3))));
+                    self.ask(at, &[Wish::Page { id, channel, after, limit }]);
+                    let Some((page, next)) = self.page(at, id) else { break };
+                    pages.extend(page);
+                    after = next;
+                    if after.is_none() || pages.len() > all.len() {
+                        break;
+                    }
+                }
+                if pages != all {
+                    let text = format!("client {at} sees {all:?}, and page by page {pages:?}");
+                    return Err(self.broken("presence", text));
+                }
+            }
+        }
         self.calm_down()
+    }
+
+    /// The names on a page that a client asked for, and what is to be asked next; `None` if it got none.
+    fn page(&mut self, at: usize, id: u64) -> Option<(Vec<String>, Option<String>)> {
+        for _ in 0..20 {
+            self.sim.run_for(20);
+            if model::is_answered(self.sim.client(self.drivers[at].no), id) {
+                break;
+            }
+        }
+        self.sim.client(self.drivers[at].no).log().iter().rev().find_map(|entry| {
+            let What::Got(frame) = &entry.what else { return None };
+            let Frame::Presence(page) = frame.get() else { return None };
+            let names = page.members.filter(|_| page.id == id)?.iter().map(|member| member.client.to_string());
+            Some((names.collect(), page.next.map(ToString::to_string)))
+        })
+    }
+
+    fn new_id(&mut self, at: usize) -> u64 {
+        self.drivers[at].last_id += 1;
+        self.drivers[at].last_id
     }
 
     /// Time passes until nothing waits any more.
@@ -422,12 +482,18 @@ impl Chaos {
         for at in 0..self.drivers.len() {
             self.sim.hang_up(self.drivers[at].no);
         }
-        self.sim.run_for(2_000);
+        // Longer than the grace of those who were present.
+        self.sim.run_for(3_000);
         for (router, stats) in self.sim.stats().enumerate() {
-            let left = (stats.connections, stats.subscriptions, stats.channels);
-            if left != (0, 0, 0) {
-                let text = format!("router {router} keeps {left:?} connections, subscriptions and channels");
+            let left = (stats.connections, stats.subscriptions, stats.channels, stats.members);
+            if left != (0, 0, 0, 0) {
+                let text = format!("router {router} keeps {left:?} connections, subscriptions, channels, members");
                 return Err(self.broken("counters", text));
+            }
+        }
+        for channel in &self.channels {
+            if self.sim.knows(channel) {
+                return Err(self.broken("counters", format!("channel {channel} is kept, at home or in a leaf")));
             }
         }
         Ok(())
@@ -445,81 +511,5 @@ impl Chaos {
 
     fn pick<'t, T>(&mut self, from: &'t [T]) -> Option<&'t T> {
         from.get(self.random.below(from.len() as u32) as usize)
-    }
-}
-
-/// A request that is about to be sent.
-enum Wish {
-    Subscribe { id: u64, channel: &'static str },
-    Unsubscribe { id: u64, channel: &'static str },
-    Publish { id: Option<u64>, channel: &'static str, payload: String, key: Option<&'static str>, json: bool },
-    Unavailable { id: u64, channel: &'static str },
-    Ping,
-}
-
-impl Wish {
-    fn frame(&self) -> Frame<'_> {
-        match self {
-            &Self::Subscribe { id, channel } => {
-                Frame::Subscribe(Subscribe { id, channel, ..Subscribe::default() })
-            }
-            &Self::Unsubscribe { id, channel } => Frame::Unsubscribe(Unsubscribe { id, channel }),
-            Self::Publish { id, channel, payload, key, json } => Frame::Publish(Publish {
-                id: *id,
-                channel,
-                payload: Payload::from(payload.as_bytes()),
-                key: *key,
-                format: if *json { Format::Json } else { Format::Raw },
-                ..Publish::default()
-            }),
-            &Self::Unavailable { id, channel } if id % 2 == 0 => {
-                Frame::History(History { id, channel: Some(channel), ..History::default() })
-            }
-            &Self::Unavailable { id, .. } => Frame::Refresh(Refresh { id, token: "t" }),
-            Self::Ping => Frame::Ping { timestamp: Some(7) },
-        }
-    }
-}
-
-fn router(weather: &Weather, random: &mut Random) -> Config {
-    let grace = 100 + random.below(1_000);
-    let plain = Rules { presence_grace_ms: grace, ..Rules::default() };
-    let rules = [
-        ("drop", Rules { slow_consumer: SlowConsumer::DropOldest, ..plain }),
-        ("key", Rules { slow_consumer: SlowConsumer::LatestPerKey, ..plain }),
-        ("ask", Rules { subscribe: Rule::Ask, publish: Rule::Ask, ..plain }),
-        ("no", Rules { subscribe: Rule::Nobody, publish: Rule::Nobody, ..plain }),
-    ];
-    let mut limits = Limits { max_message_size: MAX_PAYLOAD as u32, ..Limits::default() };
-    if weather.slow {
-        limits.queue_bytes = 4_000 + random.below(60_000);
-    }
-    if weather.overload {
-        limits.queue_bytes = 8 << 20;
-    }
-    if weather.small {
-        limits.max_subscriptions_per_connection = 1 + random.below(3);
-        limits.max_channels = 2 + random.below(8);
-    }
-    Config {
-        limits,
-        heartbeat: Heartbeat { interval_ms: 1_500, timeout_ms: 4_000, connect_ms: 1_000 },
-        rules: plain,
-        namespaces: rules.map(|(name, rules)| Namespace { name: name.into(), rules }).into(),
-        connect: if weather.asks { Rule::Ask } else { Rule::Anyone },
-        ..Config::default()
-    }
-}
-
-/// The host's answers: no to the token `deny` and to channels whose name ends in an exclamation mark.
-fn decide(request: &Request) -> Answer {
-    match request {
-        Request::Connect { token: Some(token) } if &**token == "deny" => Answer::Deny,
-        Request::Connect { token: Some(token) } => Answer::AllowAs(token.clone()),
-        Request::Connect { token: None } => Answer::Allow,
-        Request::Subscribe { channel, .. } | Request::Publish { channel } if channel.ends_with('!') => {
-            Answer::Deny
-        }
-        Request::Subscribe { .. } | Request::Publish { .. } => Answer::Allow,
     }
 }
