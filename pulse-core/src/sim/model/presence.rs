@@ -239,9 +239,10 @@ impl Judge<'_> {
         // A user that comes back takes the place of a member that is away.
         let has_user = member.name.as_ref().is_some_and(|(_, user)| user.is_some());
         let grace = if has_user || self.weather.leaps { 0 } else { self.grace_us };
-        // A server that ends a connection knows of it before the client does, and so may it of a link that breaks.
-        let sudden = member.broken || member.end.is_some_and(|(_, code)| code.is_some());
-        let ended = member.end.is_some_and(|((_, end), _)| sudden || end + grace <= at) || member.broken;
+        // A server that ends a connection knows of it before the client does, who may never read of it, and so may it of
+        // a link that breaks.
+        let sudden = member.broken || member.stopped || member.end.is_some_and(|(_, code)| code.is_some());
+        let ended = sudden || member.end.is_some_and(|((_, end), _)| end + grace <= at);
         asked || ended || self.weather.partitions
     }
 }
