@@ -105,6 +105,7 @@ impl Sim {
     pub fn open(&mut self, dialect: Dialect, router: usize) -> ClientNo {
         let no = ClientNo(self.world.clients.len());
         self.world.clients.push(Client::new(dialect, router));
+        self.world.trace(|| alloc::format!("client {} opens, {dialect:?} at router {router}", no.0));
         self.world.to_host(no, Input::Open(no));
         no
     }

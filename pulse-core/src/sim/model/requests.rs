@@ -62,8 +62,13 @@ pub(super) fn judge(story: &Story, weather: &Weather) -> Result<(), Broken> {
             }
             *newest = answer.got.0;
         }
-        // Asked for twice before the first was answered: the second is refused whatever becomes of the first.
-        if asked.wish == Wish::Subscribe && answer.code == Some(1009) && channel.pending > answer.got.0 {
+        // A subscription counts from when it is taken, which shows in these codes, and may still be refused later.
+        let early = match asked.wish {
+            Wish::Subscribe => answer.code == Some(1009),
+            Wish::Presence(_) => answer.code == Some(1015),
+            _ => false,
+        };
+        if early && channel.pending > answer.got.0 {
             continue;
         }
         if let Err(text) = channel.judge(asked, answer.code, weather) {
