@@ -6,7 +6,7 @@ use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use pulse_core::wire::{self, Format, Frame, Payload, Publish, Subscribe};
-use pulse_core::{Config, ConnId, Dialect, Kind, Limits, Link, Now, Router, Seed};
+use pulse_core::{Config, ConnId, Dialect, Effect, Kind, Limits, Link, Now, PeerId, Router, Seed, Shards};
 use serde::{Deserialize, Serialize};
 
 /// The frame as the first release held it: one enum for all, tagged inside the map, with owned fields.
@@ -131,9 +131,14 @@ fn codec(c: &mut Criterion) {
 
 /// A router with `connections` clients, each subscribed to what `channels` names for it.
 fn router(connections: u32, channels: impl Fn(u32) -> Vec<String>) -> (Router, Vec<ConnId>) {
+    shard(Shards::default(), connections, channels)
+}
+
+/// As [`router`], one of several.
+fn shard(shards: Shards, connections: u32, channels: impl Fn(u32) -> Vec<String>) -> (Router, Vec<ConnId>) {
     let limits =
         Limits { max_channels: 1_000_000, max_subscriptions_per_connection: 1000, ..Limits::default() };
-    let mut router = Router::new(Config { limits, ..Config::default() }, Seed(1));
+    let mut router = Router::new(Config { limits, shards, ..Config::default() }, Seed(1));
     router.advance(Now::default());
     let conns: Vec<ConnId> = (0..connections)
         .map(|n| {
@@ -230,5 +235,90 @@ fn rooms_of_ten(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, codec, one_channel, rooms_of_ten);
+/// Two routers, the subscribers all at the one that is not the channel's home.
+struct Hop {
+    home: Router,
+    leaf: Router,
+    channel: &'static str,
+    publishers: [ConnId; 2],
+}
+
+impl Hop {
+    fn new(subscribers: u32) -> Self {
+        let [home, leaf] = [0, 1].map(|index| Shards { index, count: 2, key: 7 });
+        let channel = ["a", "b", "c", "d", "e", "f", "g", "h"].into_iter().find(|channel| {
+            // A leaf has something to say to the home; the home itself has not.
+            let (mut leaf, _) = shard(leaf, 1, |_| vec![(*channel).into()]);
+            leaf.poll_effect().is_some()
+        });
+        let channel = channel.expect("of eight channels one is at home at the first router");
+        let (home, at_home) = shard(home, 1, |_| Vec::new());
+        let (leaf, at_leaf) = shard(leaf, subscribers, |_| vec![channel.into()]);
+        let mut hop = Self { home, leaf, channel, publishers: [at_home[0], at_leaf[0]] };
+        hop.settle();
+        hop
+    }
+
+    /// Carries parcels and drains both until neither has anything to say; returns what was written.
+    fn settle(&mut self) -> usize {
+        let mut written = 0;
+        loop {
+            written += drain(&mut self.home) + drain(&mut self.leaf);
+            let mut idle = true;
+            while let Some(effect) = self.home.poll_effect() {
+                carry(effect, PeerId(0), &mut self.leaf);
+                idle = false;
+            }
+            while let Some(effect) = self.leaf.poll_effect() {
+                carry(effect, PeerId(1), &mut self.home);
+                idle = false;
+            }
+            if idle {
+                return written;
+            }
+        }
+    }
+}
+
+fn carry(effect: Effect, from: PeerId, to: &mut Router) {
+    let Effect::Send { parcel, .. } = effect else { panic!("nothing else is asked of a host here") };
+    to.peer(from, black_box(&parcel)).expect("a router understands another one");
+}
+
+/// What it costs that publisher, home and subscribers are at different routers, beside `fan-out/one channel`.
+fn peers(c: &mut Criterion) {
+    let mut group = c.benchmark_group("fan-out/subscribers at a peer");
+    for subscribers in [1, 1_000] {
+        for (name, burst) in [("one", 1), ("bursts of 64", 64)] {
+            let mut hop = Hop::new(subscribers);
+            let message = publication(hop.channel).repeat(burst);
+            group.throughput(Throughput::Elements(burst as u64));
+            group.bench_function(BenchmarkId::new(format!("home to leaf, {name}"), subscribers), |b| {
+                b.iter(|| {
+                    hop.home.receive(hop.publishers[0], Kind::Binary, black_box(&message));
+                    hop.settle()
+                });
+            });
+            group.bench_function(
+                BenchmarkId::new(format!("leaf to home to leaf, {name}"), subscribers),
+                |b| {
+                    b.iter(|| {
+                        hop.leaf.receive(hop.publishers[1], Kind::Binary, black_box(&message));
+                        hop.settle()
+                    });
+                },
+            );
+            let (mut alone, conns) = router(subscribers, |_| vec![hop.channel.into()]);
+            group.bench_function(BenchmarkId::new(format!("no hop, {name}"), subscribers), |b| {
+                b.iter(|| {
+                    alone.receive(conns[0], Kind::Binary, black_box(&message));
+                    drain(&mut alone)
+                });
+            });
+        }
+    }
+    group.finish();
+}
+
+criterion_group!(benches, codec, one_channel, rooms_of_ten, peers);
 criterion_main!(benches);

@@ -5,6 +5,7 @@
 
 extern crate alloc;
 
+mod bytes;
 mod channel;
 pub mod client;
 mod effect;
@@ -31,6 +32,6 @@ pub use limits::{Heartbeat, Limits};
 pub use link::{Batch, Dialect, Framing, Kind, Link};
 pub use peer::{BadParcel, PeerId, PeerMessage, Shards};
 pub use random::Seed;
-pub use router::{Config, Router};
+pub use router::{Config, ImportError, Router};
 pub use stats::Stats;
 pub use time::{Now, Time};

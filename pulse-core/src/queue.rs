@@ -1,10 +1,10 @@
 //! What a connection that cannot take more still has to get: whole frames, in order, bounded by bytes.
 //!
-//! When the bound is reached, each channel's policy decides what gives way. What is lost is counted by channel and told
-//! with the next frames that are taken.
+//! When the bound is reached, each channel's policy decides what gives way. What is lost leaves a gap where its first frame was,
+//! one for each channel, which is told there.
 
 use alloc::boxed::Box;
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 use crate::Dialect;
@@ -41,11 +41,6 @@ impl Meta {
         Self { channel, key: 0, policy, notice: true }
     }
 
-    /// How many publications are lost with it.
-    fn counts(self) -> u64 {
-        u64::from(!self.notice)
-    }
-
     fn may_be_lost(self) -> bool {
         self.policy != SlowConsumer::Disconnect
     }
@@ -55,20 +50,49 @@ impl Meta {
 #[derive(Debug)]
 pub(crate) struct Queue {
     dialect: Dialect,
-    frames: VecDeque<(Meta, Box<[u8]>)>,
+    entries: VecDeque<Entry>,
     bytes: usize,
-    /// How many publications were given up, by channel, and that the client was not told of yet. 0 if only notices were.
-    lost: BTreeMap<u32, u64>,
     /// Whether the host takes bytes for this connection again.
     pub(crate) writable: bool,
 }
 
+#[derive(Debug)]
+enum Entry {
+    Frame(Meta, Box<[u8]>),
+    /// Publications of this channel that were given up, and changes of presence, which count for none. Costs nothing, so that
+    /// losing something always makes room: there are no more of them than subscriptions.
+    Gap {
+        channel: u32,
+        count: u64,
+    },
+}
+
+impl Entry {
+    fn frame(&self) -> Option<&Meta> {
+        match self {
+            Self::Frame(meta, _) => Some(meta),
+            Self::Gap { .. } => None,
+        }
+    }
+
+    fn is_gap_of(&self, of: u32) -> bool {
+        matches!(self, Self::Gap { channel, .. } if *channel == of)
+    }
+
+    fn cost(&self) -> usize {
+        match self {
+            Self::Frame(_, bytes) => cost(bytes),
+            Self::Gap { .. } => 0,
+        }
+    }
+}
+
 impl Queue {
-    /// What one frame costs beside its bytes: its place in the list, and the allocator's share.
+    /// What one entry costs beside its bytes: its place in the list, and the allocator's share.
     const OVERHEAD: usize = 64;
 
     pub(crate) fn new(dialect: Dialect) -> Self {
-        Self { dialect, frames: VecDeque::new(), bytes: 0, lost: BTreeMap::new(), writable: false }
+        Self { dialect, entries: VecDeque::new(), bytes: 0, writable: false }
     }
 
     /// Appends a frame. What has to give way, by the policies of the frames, so that no more than `limit` bytes wait, is
@@ -77,21 +101,19 @@ impl Queue {
         let mut lost = 0;
         if meta.policy == SlowConsumer::LatestPerKey && meta.key != 0 {
             let same = |other: &Meta| (other.channel, other.key) == (meta.channel, meta.key);
-            if let Some(at) = self.frames.iter().rposition(|(other, _)| same(other)) {
+            if let Some(at) = self.entries.iter().rposition(|entry| entry.frame().is_some_and(same)) {
                 lost += self.lose(at);
             }
         }
         while self.bytes + cost(frame) > limit {
-            match self.frames.iter().position(|(other, _)| other.may_be_lost()) {
+            let may_be_lost = |entry: &Entry| entry.frame().is_some_and(|meta| meta.may_be_lost());
+            match self.entries.iter().position(may_be_lost) {
                 Some(at) => lost += self.lose(at),
-                None if meta.may_be_lost() => {
-                    return Ok(lost + self.note_loss(meta));
-                }
+                None if meta.may_be_lost() => return Ok(lost + self.note_loss(meta, self.entries.len())),
                 None => return Err(Full),
             }
         }
-        self.bytes += cost(frame);
-        self.frames.push_back((meta, frame.into()));
+        self.append(Entry::Frame(meta, frame.into()));
         Ok(lost)
     }
 
@@ -101,66 +123,108 @@ impl Queue {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.frames.is_empty() && self.lost.is_empty()
+        self.entries.is_empty()
     }
 
     /// Forgets what waits and returns how many frames that were.
     pub(crate) fn clear(&mut self) -> u64 {
-        let lost = self.frames.len() as u64;
-        (self.frames, self.bytes) = (VecDeque::new(), 0);
-        self.lost.clear();
+        let lost = self.entries.iter().filter(|entry| entry.frame().is_some()).count() as u64;
+        (self.entries, self.bytes) = (VecDeque::new(), 0);
         lost
     }
 
-    /// The connection has left a channel: what waits of it still comes, but nothing is told of what does not.
-    pub(crate) fn leave(&mut self, channel: u32) {
-        self.lost.remove(&channel);
-        for (meta, _) in self.frames.iter_mut().filter(|(meta, _)| meta.channel == channel) {
-            meta.channel = NO_CHANNEL;
+    /// The connection has left a channel, whose name this is: what waits of it still comes, and what was lost of it before is
+    /// still told.
+    pub(crate) fn leave(&mut self, channel: u32, name: &str) {
+        for entry in &mut self.entries {
+            match entry {
+                Entry::Frame(meta, _) if meta.channel == channel => meta.channel = NO_CHANNEL,
+                Entry::Gap { channel: of, count } if *of == channel => {
+                    let mut frame = Vec::new();
+                    tell_gap(self.dialect, name, *count, &mut frame);
+                    self.bytes += cost(&frame);
+                    *entry = Entry::Frame(Meta::CONTROL, frame.into());
+                }
+                _ => {}
+            }
         }
     }
 
-    /// Moves whole frames to the end of `out`: what was lost since the last call, then at least one frame and up to
-    /// [`WRITE_BYTES`]. Returns how many. `name` is a channel's.
+    /// Moves whole frames to the end of `out`: at least one and up to [`WRITE_BYTES`]. Returns how many. `name` is a
+    /// channel's.
     pub(crate) fn take<'n>(&mut self, out: &mut Vec<u8>, name: impl Fn(u32) -> &'n str) -> u64 {
         let (begin, mut frames) = (out.len(), 0);
-        for (channel, count) in core::mem::take(&mut self.lost) {
-            // A client of the first release does not know the frame.
-            if self.dialect != Dialect::Legacy {
-                let gap = Gap {
-                    channel: name(channel),
-                    reason: "slow_consumer",
-                    count: Some(count),
-                    ..Gap::default()
-                };
-                self.dialect.encoding().encode(&Frame::Gap(gap), out);
-                frames += 1;
+        while let Some(entry) = self.entries.front() {
+            match entry {
+                Entry::Frame(_, frame) if frames > 0 && out.len() - begin + frame.len() > WRITE_BYTES => {
+                    break;
+                }
+                Entry::Frame(_, frame) => out.extend_from_slice(frame),
+                Entry::Gap { channel, count } => tell_gap(self.dialect, name(*channel), *count, out),
             }
-        }
-        while let Some((_, frame)) = self.frames.front() {
-            if frames > 0 && out.len() - begin + frame.len() > WRITE_BYTES {
-                break;
-            }
-            out.extend_from_slice(frame);
-            self.bytes -= cost(frame);
-            self.frames.pop_front();
+            self.bytes -= entry.cost();
+            self.entries.pop_front();
             frames += 1;
         }
         frames
     }
 
-    fn lose(&mut self, at: usize) -> u64 {
-        let (meta, frame) = self.frames.remove(at).expect("the caller has found it there");
-        self.bytes -= cost(&frame);
-        self.note_loss(meta)
+    /// What waits, frame by frame.
+    pub(crate) fn frames<'n>(&self, name: impl Fn(u32) -> &'n str) -> Vec<Vec<u8>> {
+        let frame = |entry: &Entry| {
+            let mut out = Vec::new();
+            match entry {
+                Entry::Frame(_, frame) => out.extend_from_slice(frame),
+                Entry::Gap { channel, count } => tell_gap(self.dialect, name(*channel), *count, &mut out),
+            }
+            out
+        };
+        self.entries.iter().map(frame).collect()
     }
 
-    fn note_loss(&mut self, meta: Meta) -> u64 {
-        if meta.channel != NO_CHANNEL {
-            *self.lost.entry(meta.channel).or_default() += meta.counts();
-        }
-        meta.counts()
+    fn append(&mut self, entry: Entry) {
+        self.bytes += entry.cost();
+        self.entries.push_back(entry);
     }
+
+    /// Gives up the frame in this place. Returns how many publications that are.
+    fn lose(&mut self, at: usize) -> u64 {
+        let entry = self.entries.remove(at).expect("the caller has found it there");
+        self.bytes -= entry.cost();
+        let Entry::Frame(meta, _) = entry else { unreachable!("only frames are given up") };
+        self.note_loss(meta, at)
+    }
+
+    /// Notes that a frame which had this place is lost. A channel has one gap, where the first of it is missing.
+    fn note_loss(&mut self, meta: Meta, at: usize) -> u64 {
+        let lost = u64::from(!meta.notice);
+        // A client of the first release does not know the frame.
+        if meta.channel == NO_CHANNEL || self.dialect == Dialect::Legacy {
+            return lost;
+        }
+        let mut place = at;
+        let mut total = lost;
+        if let Some(old) = self.entries.iter().position(|entry| entry.is_gap_of(meta.channel)) {
+            if let Some(Entry::Gap { count, .. }) = self.entries.get_mut(old)
+                && old < at
+            {
+                *count += lost;
+                return lost;
+            }
+            let Some(Entry::Gap { count, .. }) = self.entries.remove(old) else {
+                unreachable!("it was found there")
+            };
+            total += count;
+            place = at.min(self.entries.len());
+        }
+        self.entries.insert(place, Entry::Gap { channel: meta.channel, count: total });
+        lost
+    }
+}
+
+fn tell_gap(dialect: Dialect, channel: &str, count: u64, out: &mut Vec<u8>) {
+    let gap = Gap { channel, reason: "slow_consumer", count: Some(count), ..Gap::default() };
+    dialect.encoding().encode(&Frame::Gap(gap), out);
 }
 
 fn cost(frame: &[u8]) -> usize {
@@ -286,14 +350,28 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_told_of_a_channel_that_was_left() {
+    fn what_was_lost_before_a_channel_was_left_is_still_told() {
         let mut q = queue();
         for name in *b"abc" {
             push(&mut q, of(SlowConsumer::DropOldest), name, ROOM_FOR_TWO).unwrap();
         }
-        q.leave(1);
-        push(&mut q, Meta::CONTROL, b'd', ROOM_FOR_TWO).unwrap();
-        assert_eq!(take(&mut q), ["c", "d"]);
+        q.leave(1, "news");
+        push(&mut q, Meta::CONTROL, b'd', 1000).unwrap();
+        assert_eq!(take(&mut q), ["gap of 1", "b", "c", "d"]);
+        assert_eq!(q.bytes(), 0);
+    }
+
+    #[test]
+    fn a_gap_stands_where_the_first_frame_is_missing() {
+        let mut q = queue();
+        let keyed = |channel, key| Meta::publication(channel, key, SlowConsumer::LatestPerKey);
+        push(&mut q, Meta::CONTROL, b'x', 1000).unwrap();
+        for (channel, key, name) in [(1, 0, b'a'), (2, 7, b'b'), (1, 8, b'c'), (1, 8, b'd'), (2, 7, b'e')] {
+            push(&mut q, keyed(channel, key), name, 1000).unwrap();
+        }
+        // c is lost in the middle; then, for want of room, a in front of it.
+        push(&mut q, Meta::CONTROL, b'y', 4 * (Queue::OVERHEAD + 5)).unwrap();
+        assert_eq!(take(&mut q), ["x", "gap of 2", "gap of 1", "d", "e", "y"]);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod e2e_support;
 
+use std::net::TcpListener;
 use std::time::Instant;
 
 use e2e_support::process::{Process, run};
@@ -57,8 +58,26 @@ fn an_address_in_use_is_told_in_one_line() {
 }
 
 #[test]
+fn the_number_of_threads_is_told_at_the_start() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let port = taken.local_addr().expect("it is bound").port().to_string();
+    for (shards, says) in [("3", "threads that serve clients: 3\n"), ("0", "threads that serve clients: ")] {
+        let (_, _, said) = run(&["--port", &port, "--metrics-enabled", "false", "--server-shards", shards]);
+        assert!(said.contains(says), "{said}");
+        assert!(said.contains(&format!("shards = {shards} (--server-shards)")), "{said}");
+    }
+}
+
+#[test]
 fn rules_and_limits_of_the_settings_hold_for_clients() {
-    let server = Process::serve(&["--channels-publish", "nobody", "--limits-max-channels", "1"]);
+    let server = Process::serve(&[
+        "--channels-publish",
+        "nobody",
+        "--limits-max-channels",
+        "1",
+        "--server-shards",
+        "1",
+    ]);
     let mut client = Peer::v1(server.addr);
     client.subscribe("a");
     client.send(&[e2e_support::publish(2, "a", b"x"), e2e_support::subscribe(3, "b")]);

@@ -224,12 +224,27 @@ fn a_key_in_the_wrong_section_is_sent_to_its_own() {
 }
 
 #[test]
+fn as_many_shards_as_processors_serve_unless_a_number_is_given() {
+    let cores = std::thread::available_parallelism().expect("this system tells").get();
+    assert_eq!(usize::from(accepted("", &[], &[]).config.num_shards()), cores.min(64));
+    let given = accepted("", &[("PULSE_SERVER_SHARDS", "3")], &[]);
+    assert_eq!(given.config.num_shards(), 3);
+    assert_eq!(given.config.to_options().expect("there are no origins").shards, 3);
+    refuses(
+        "[server]\nshards = 65\n",
+        &[],
+        &[],
+        &["pulse.toml:2: server.shards is 65; allowed: a whole number from 0 to 64"],
+    );
+}
+
+#[test]
 fn a_key_like_no_other_gets_no_suggestion() {
     refuses(
-        "[server]\nshards = 5\n[tls]\n",
+        "[server]\nwibble = 5\n[tls]\n",
         &[],
         &[],
-        &["pulse.toml:2: server.shards is not a setting", "pulse.toml:3: tls is not a setting"],
+        &["pulse.toml:2: server.wibble is not a setting", "pulse.toml:3: tls is not a setting"],
     );
 }
 

@@ -17,15 +17,18 @@ fn running_out_of_descriptors_is_survived_without_spinning() {
     const SERVED: usize = 30;
     /// Descriptors that the server may have open for a moment while it starts.
     const SPARE: usize = 5;
-    let server = Process::serve(&[]);
+    const SHARDS: usize = 2;
+    let server = Process::serve(&["--server-shards", &SHARDS.to_string()]);
     let connect = |_| {
         let mut client = Client::new(dial(server.addr));
         client.write(&upgrade(server.addr, "Sec-WebSocket-Protocol: pulse.v1\r\n"));
         client
     };
-    // A server that has served somebody has opened all that it needs for itself, and at most some more.
-    let mut first = connect(0);
-    assert!(first.head().starts_with("HTTP/1.1 101 "));
+    // A shard that has served somebody has opened all that it needs for itself, and at most some more.
+    let mut first: Vec<Client> = (0..SHARDS).map(connect).collect();
+    for client in &mut first {
+        assert!(client.head().starts_with("HTTP/1.1 101 "));
+    }
     let used = fs::read_dir(format!("/proc/{}/fd", server.pid().as_raw_nonzero())).unwrap().count();
     let limit = Rlimit { current: Some((used + SERVED) as u64), maximum: Some((used + CLIENTS) as u64) };
     prlimit(Some(server.pid()), Resource::Nofile, limit).unwrap();

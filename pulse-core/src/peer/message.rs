@@ -6,6 +6,7 @@
 use alloc::vec::Vec;
 use core::fmt;
 
+use crate::bytes::{Reader, Short, put_bytes, put_str, put_u64};
 use crate::wire::PresenceAction;
 
 /// What one router says to another. A `ticket` pairs a request with the one message that answers it.
@@ -119,6 +120,12 @@ pub enum PeerMessage<'a> {
 /// Bytes that are no parcel of this version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BadParcel;
+
+impl From<Short> for BadParcel {
+    fn from(Short: Short) -> Self {
+        Self
+    }
+}
 
 impl fmt::Display for BadParcel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -273,49 +280,6 @@ pub(crate) fn put_publish(out: &mut Vec<u8>, ticket: u64, channel: &str, frame: 
     frame(out);
     let len = u32::try_from(out.len() - at - 4).expect("a frame is bounded by limits.max_message_size");
     out[at..at + 4].copy_from_slice(&len.to_le_bytes());
-}
-
-fn put_u64(out: &mut Vec<u8>, number: u64) {
-    out.extend_from_slice(&number.to_le_bytes());
-}
-
-fn put_str(out: &mut Vec<u8>, text: &str) {
-    put_bytes(out, text.as_bytes());
-}
-
-fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
-    let len = u32::try_from(bytes.len()).expect("what routers tell each other is bounded by limits");
-    out.extend_from_slice(&len.to_le_bytes());
-    out.extend_from_slice(bytes);
-}
-
-struct Reader<'a>(&'a [u8]);
-
-impl<'a> Reader<'a> {
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], BadParcel> {
-        let (array, rest) = self.0.split_first_chunk().ok_or(BadParcel)?;
-        self.0 = rest;
-        Ok(*array)
-    }
-
-    fn u8(&mut self) -> Result<u8, BadParcel> {
-        Ok(u8::from_le_bytes(self.array()?))
-    }
-
-    fn u64(&mut self) -> Result<u64, BadParcel> {
-        Ok(u64::from_le_bytes(self.array()?))
-    }
-
-    fn bytes(&mut self) -> Result<&'a [u8], BadParcel> {
-        let len = u32::from_le_bytes(self.array()?) as usize;
-        let (bytes, rest) = self.0.split_at_checked(len).ok_or(BadParcel)?;
-        self.0 = rest;
-        Ok(bytes)
-    }
-
-    fn str(&mut self) -> Result<&'a str, BadParcel> {
-        core::str::from_utf8(self.bytes()?).map_err(|_| BadParcel)
-    }
 }
 
 #[cfg(test)]

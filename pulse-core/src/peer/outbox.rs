@@ -24,7 +24,7 @@ pub(crate) struct Outbox {
     requests: VecDeque<Option<Asked>>,
     /// The ticket of the first of `requests`.
     first: u64,
-    open: usize,
+    num_open: usize,
 }
 
 /// A request that a peer has to answer.
@@ -64,13 +64,13 @@ impl Outbox {
             paused: Vec::new(),
             requests: VecDeque::new(),
             first: 1,
-            open: 0,
+            num_open: 0,
         }
     }
 
     /// Whether so much waits that publications are not passed on, and publishers have to wait.
     pub(crate) fn is_full(&self) -> bool {
-        (!self.writable && self.parcel.len() >= PEER_BYTES) || self.open >= PEER_REQUESTS
+        (!self.writable && self.parcel.len() >= PEER_BYTES) || self.num_open >= PEER_REQUESTS
     }
 
     /// Whether publications for it are left out.
@@ -86,7 +86,7 @@ impl Outbox {
     /// Notes a request and returns its ticket, never 0.
     pub(crate) fn ask(&mut self, asked: Asked) -> u64 {
         self.requests.push_back(Some(asked));
-        self.open += 1;
+        self.num_open += 1;
         self.first + self.requests.len() as u64 - 1
     }
 
@@ -94,7 +94,7 @@ impl Outbox {
     pub(crate) fn answered(&mut self, ticket: u64) -> Option<Asked> {
         let at = usize::try_from(ticket.checked_sub(self.first)?).ok()?;
         let asked = self.requests.get_mut(at)?.take()?;
-        self.open -= 1;
+        self.num_open -= 1;
         while let Some(None) = self.requests.front() {
             self.requests.pop_front();
             self.first += 1;
@@ -102,12 +102,17 @@ impl Outbox {
         Some(asked)
     }
 
+    /// The requests that are not answered.
+    pub(crate) fn open(&self) -> impl Iterator<Item = &Asked> {
+        self.requests.iter().flatten()
+    }
+
     /// The session is over: forgets what was to be sent, and returns what will not be answered.
     pub(crate) fn end(&mut self) -> Vec<Asked> {
         self.connected = false;
         self.parcel = Vec::new();
         self.missed.clear();
-        self.open = 0;
+        self.num_open = 0;
         self.first += self.requests.len() as u64;
         core::mem::take(&mut self.requests).into_iter().flatten().collect()
     }

@@ -49,6 +49,23 @@ struct Member {
     owner: u16,
 }
 
+/// A member as its channel knows it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shown<'a> {
+    pub(crate) client: u64,
+    pub(crate) user: Option<&'a str>,
+    pub(crate) data: &'a [u8],
+    /// When its grace ends, if it is in one.
+    pub(crate) until: Option<Time>,
+}
+
+impl Member {
+    fn shown(&self, client: u64) -> Shown<'_> {
+        let until = Some(self.until).filter(|until| *until != STAYS);
+        Shown { client, user: self.user.as_deref(), data: &self.data, until }
+    }
+}
+
 const STAYS: Time = Time(u64::MAX);
 
 /// The request names a client that is no member.
@@ -152,6 +169,22 @@ impl Presence {
         for client in lost {
             self.remove(client);
         }
+    }
+
+    /// One member.
+    pub(crate) fn member(&self, client: u64) -> Option<Shown<'_>> {
+        self.members.get(&client).map(|member| member.shown(client))
+    }
+
+    /// The members of one router.
+    pub(crate) fn of(&self, owner: u16) -> impl Iterator<Item = Shown<'_>> {
+        let own = self.members.iter().filter(move |(_, member)| member.owner == owner);
+        own.map(|(&client, member)| member.shown(client))
+    }
+
+    /// Takes what has changed as told.
+    pub(crate) fn forget_changes(&mut self) {
+        self.changes = Changes::default();
     }
 
     /// The number of members, those in grace included.

@@ -227,17 +227,33 @@ impl Fanout {
         }
     }
 
-    /// The connection has left a channel: from now on nothing is told of what it did not get there.
-    pub(crate) fn leave(&mut self, slot: u32, channel: u32) {
+    /// The connection has left a channel, whose name this is.
+    pub(crate) fn leave(&mut self, slot: u32, channel: u32, name: &str) {
         if self.peers[slot as usize].pending == QUEUED {
             let queue = self.queues.get_mut(&slot).expect("a queued connection has a queue");
-            queue.leave(channel);
+            queue.leave(channel, name);
         }
     }
 
     /// Bytes that wait for a connection in its queue.
     pub(crate) fn queued_bytes(&self, slot: u32) -> usize {
         self.queues.get(&slot).map_or(0, Queue::bytes)
+    }
+
+    /// Whether nothing is pending that the next batches would take.
+    pub(crate) fn is_settled(&self, slot: u32) -> bool {
+        self.peers[slot as usize].is_idle()
+    }
+
+    /// The frames that wait in a connection's queue; `None` if it has none because the host takes bytes for it.
+    pub(crate) fn kept<'n>(&self, slot: u32, name: impl Fn(u32) -> &'n str) -> Option<Vec<Vec<u8>>> {
+        self.queues.get(&slot).map(|queue| queue.frames(name))
+    }
+
+    /// Puts a frame into the queue of a blocked connection, whatever the bound.
+    pub(crate) fn keep(&mut self, slot: u32, frame: &[u8]) {
+        let queue = self.queues.get_mut(&slot).expect("a blocked connection has a queue");
+        queue.push(Meta::CONTROL, frame, usize::MAX).expect("without a bound there is room");
     }
 
     /// The connection takes bytes again: first what waits in its queue, then what comes.

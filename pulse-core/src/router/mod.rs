@@ -6,6 +6,7 @@
 
 mod fanout;
 mod lists;
+mod moving;
 mod peers;
 mod presence;
 mod publications;
@@ -14,6 +15,8 @@ mod session;
 mod subscriptions;
 mod timer;
 mod waiting;
+
+pub use moving::ImportError;
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
@@ -117,6 +120,10 @@ pub struct Router {
     last_ticket: u64,
     /// Who a connection's client is, where the host has said so.
     users: HashMap<Slot, Box<str>, foldhash::fast::FixedState>,
+    /// Names, as numbers, of connections that were imported.
+    names: HashMap<Slot, u64, foldhash::fast::FixedState>,
+    /// Channels that were imported, and that nobody may need.
+    moved_in: Vec<Box<str>>,
     /// The map and the frame that a line of JSON stands for, while it is taken.
     scratch: (Vec<u8>, Vec<u8>),
     /// Open connections of an encoding other than MessagePack: while there is none, fan-out need not ask.
@@ -168,6 +175,8 @@ impl Router {
             tickets: HashMap::with_hasher(foldhash::fast::FixedState::default()),
             last_ticket: 0,
             users: HashMap::with_hasher(foldhash::fast::FixedState::default()),
+            names: HashMap::with_hasher(foldhash::fast::FixedState::default()),
+            moved_in: Vec::new(),
             scratch: Default::default(),
             num_json: 0,
             stats: Stats::default(),
@@ -180,6 +189,7 @@ impl Router {
     /// Opens a turn: sets its clock and looks after connections that are due.
     pub fn advance(&mut self, now: Now) {
         self.now = now;
+        self.drop_unused();
         self.crowds.advance(now.mono);
         if !self.deadlines.advance(now.mono) {
             return;
@@ -194,6 +204,17 @@ impl Router {
 
     /// A transport is ready. A client of the first release is sent `connected` at once.
     pub fn open(&mut self, link: Link) -> ConnId {
+        let slot = self.take_slot(link);
+        self.stats.opened += 1;
+        match (link.dialect, self.config.connect) {
+            (Dialect::Legacy, Rule::Anyone) => self.greet(slot),
+            (Dialect::Legacy, Rule::Nobody) => self.end(slot, CloseCode::UNAUTHORIZED, None),
+            _ => self.deadlines.set(slot, self.config.heartbeat.connect_ms),
+        }
+        self.id(slot)
+    }
+
+    fn take_slot(&mut self, link: Link) -> Slot {
         let slot = self.free.pop().unwrap_or_else(|| {
             self.conns.push(Conn::default());
             u32::try_from(self.conns.len() - 1).expect("hosts hold fewer connections than a u32 counts")
@@ -203,14 +224,8 @@ impl Router {
         let id = ConnId::new(slot, conn.generation);
         self.fanout.open(id, link);
         self.num_json += u32::from(link.dialect.encoding() == Encoding::Json);
-        self.stats.opened += 1;
         self.stats.connections += 1;
-        match (link.dialect, self.config.connect) {
-            (Dialect::Legacy, Rule::Anyone) => self.greet(slot),
-            (Dialect::Legacy, Rule::Nobody) => self.end(slot, CloseCode::UNAUTHORIZED, None),
-            _ => self.deadlines.set(slot, self.config.heartbeat.connect_ms),
-        }
-        id
+        slot
     }
 
     /// One whole transport message, unmasked. What is wrong with it is told to its sender, never to the host.
@@ -257,6 +272,7 @@ impl Router {
         self.forget_waiting(slot);
         self.fanout.close(slot);
         self.users.remove(&slot);
+        self.names.remove(&slot);
         self.deadlines.clear(slot);
         let conn = &mut self.conns[slot as usize];
         conn.state = State::Free;
@@ -366,6 +382,9 @@ impl Router {
 
     /// The name that a connection's client was told, as a number.
     fn client(&self, conn: ConnId) -> u64 {
+        if let Some(name) = self.names.get(&conn.slot()) {
+            return *name;
+        }
         // A bijection: no two connections of routers with one key have one name, up to 16 million connections each.
         mix(conn.to_bits() ^ u64::from(self.config.shards.index) << 24 ^ self.name_key)
     }

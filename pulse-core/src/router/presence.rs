@@ -9,7 +9,7 @@ use hashbrown::HashMap;
 use crate::grant::is_channel_name;
 use crate::limits::PRESENCE_PAGE;
 use crate::peer::{Asked, PeerMessage};
-use crate::presence::{ClientName, Presence};
+use crate::presence::{ClientName, Presence, Shown};
 use crate::queue::Meta;
 use crate::wire::{self, Ack, ErrorCode, Frame, PresenceAction, Split};
 use crate::{Answer, BadParcel, Request, Time};
@@ -82,10 +82,10 @@ impl Crowds {
             self.due.push(channel);
         }
         let alarm = [notice.filter(|at| *at > now), crowd.presence.next_expiry()].into_iter().flatten().min();
-        if alarm != crowd.alarm {
-            if let Some(old) = core::mem::replace(&mut crowd.alarm, alarm) {
-                self.alarms.remove(&(old, channel));
-            }
+        if alarm != crowd.alarm
+            && let Some(old) = core::mem::replace(&mut crowd.alarm, alarm)
+        {
+            self.alarms.remove(&(old, channel));
         }
         if let Some(alarm) = alarm {
             self.alarms.insert((alarm, channel));
@@ -317,21 +317,80 @@ impl Router {
 
     /// Tells a home that has come back who is present here.
     pub(super) fn join_again(&mut self, channel: u32) {
+        let here = self.crowds.away.range((channel, 0)..=(channel, Slot::MAX));
+        let slots: Vec<Slot> = here.map(|(&(_, slot), _)| slot).collect();
+        slots.into_iter().for_each(|slot| self.join_as(slot, channel));
+    }
+
+    /// Tells a home of a member here.
+    fn join_as(&mut self, slot: Slot, channel: u32) {
         let entry = self.channels.get(channel);
-        for (&(_, slot), data) in self.crowds.away.range((channel, 0)..=(channel, Slot::MAX)) {
-            let message = PeerMessage::Presence {
-                ticket: 0,
-                channel: &entry.name,
-                action: PresenceAction::Join,
-                client: self.client(self.id(slot)),
-                id: 0,
-                gone: false,
-                user: self.users.get(&slot).map(|user| &**user),
-                data,
-                after: None,
-                limit: 0,
-            };
-            Self::send(&mut self.outboxes, &mut self.unsent, entry.home, |out| message.encode(out));
+        let message = PeerMessage::Presence {
+            ticket: 0,
+            channel: &entry.name,
+            action: PresenceAction::Join,
+            client: self.client(self.id(slot)),
+            id: 0,
+            gone: false,
+            user: self.users.get(&slot).map(|user| &**user),
+            data: &self.crowds.away[&(channel, slot)],
+            after: None,
+            limit: 0,
+        };
+        Self::send(&mut self.outboxes, &mut self.unsent, entry.home, |out| message.encode(out));
+    }
+
+    // ---- moving house
+
+    /// What a connection shows of itself in a channel, if it is present.
+    pub(super) fn shown_data(&self, slot: Slot, channel: u32) -> Option<&[u8]> {
+        if !self.channels.is_home(channel) {
+            return self.crowds.away.get(&(channel, slot)).map(|data| &**data);
+        }
+        let crowd = self.crowds.crowds.get(&channel)?;
+        crowd.presence.member(self.client(self.id(slot))).map(|member| member.data)
+    }
+
+    /// The members of a channel whose connections are this router's, or were.
+    pub(super) fn own_members(&self, channel: u32) -> Vec<Shown<'_>> {
+        let crowd = self.crowds.crowds.get(&channel);
+        crowd.into_iter().flat_map(|crowd| crowd.presence.of(self.config.shards.index)).collect()
+    }
+
+    /// Lists a member whose connection may follow until `deadline`.
+    pub(super) fn move_member_in(
+        &mut self,
+        channel: u32,
+        client: u64,
+        user: Option<&str>,
+        data: &[u8],
+        deadline: Time,
+    ) {
+        let (owner, now) = (self.config.shards.index, self.now.mono);
+        self.channels.get_mut(channel).peopled = true;
+        self.crowds.change(channel, now, |presence| {
+            presence.join(owner, client, user, data);
+            presence.gone(client, deadline).expect("it has joined just now");
+        });
+    }
+
+    /// Takes what has changed in a channel as told.
+    pub(super) fn forget_changes(&mut self, channel: u32) {
+        if self.channels.get(channel).peopled {
+            self.crowds.change(channel, self.now.mono, Presence::forget_changes);
+        }
+    }
+
+    /// Lists a connection that was imported.
+    pub(super) fn show_again(&mut self, slot: Slot, channel: u32, data: &[u8]) {
+        if self.channels.is_home(channel) {
+            let (owner, now, client) = (self.config.shards.index, self.now.mono, self.client(self.id(slot)));
+            let user = self.users.get(&slot).map(|user| &**user);
+            self.channels.get_mut(channel).peopled = true;
+            self.crowds.change(channel, now, |presence| presence.join(owner, client, user, data));
+        } else {
+            self.crowds.away.insert((channel, slot), data.to_vec());
+            self.join_as(slot, channel);
         }
     }
 

@@ -113,11 +113,14 @@ impl Router {
         channel
     }
 
-    /// Asks a channel's home to take this router as a leaf.
+    /// Asks a channel's home to take this router as a leaf. One that is lost is asked when it comes back.
     pub(super) fn ask_to_join(&mut self, channel: u32) {
         let entry = self.channels.get_mut(channel);
         entry.joining = true;
         let home = entry.home;
+        if !self.outboxes[usize::from(home)].connected {
+            return;
+        }
         let ticket = self.outboxes[usize::from(home)].ask(Asked::Channel { channel });
         self.joining.get_mut(&channel).expect("the caller has noted that it joins").ticket = ticket;
         let name = &self.channels.get(channel).name;
@@ -183,7 +186,7 @@ impl Router {
         self.leave_presence(slot, self.conns[slot as usize].subscriptions[at].channel, gone);
         let subscriptions = &mut self.conns[slot as usize].subscriptions;
         let left = subscriptions.swap_remove(at);
-        self.fanout.leave(slot, left.channel);
+        self.fanout.leave(slot, left.channel, &self.channels.get(left.channel).name);
         if let Some(moved) = subscriptions.get(at) {
             self.channels.moved(moved.channel, moved.place, at as u32);
         }

@@ -42,6 +42,7 @@ fn run(loaded: &Loaded) -> ExitCode {
         tracing::warn!("{warning}");
     }
     announce(loaded);
+    tracing::info!("threads that serve clients: {}", loaded.config.num_shards());
     match raise_open_files() {
         Ok(limit) => tracing::info!("up to {limit} files may be open; each connection is one"),
         Err(error) => tracing::warn!(%error, "the limit of open files could not be raised"),

@@ -1,6 +1,7 @@
 //! From settings to what the core and the server are made with.
 
 use std::hash::{BuildHasher as _, RandomState};
+use std::thread::available_parallelism;
 
 use pulse_core::{Namespace, Router, Rule, Seed, Shards};
 
@@ -9,7 +10,17 @@ use crate::handshake::{OriginError, Origins};
 use crate::server::Options;
 
 impl Config {
-    /// What a router is made with.
+    /// Threads that serve clients: `server.shards`, or as many as there are processors for this process.
+    #[must_use]
+    pub fn num_shards(&self) -> u16 {
+        match self.server.shards {
+            // Where the system does not tell, one is right for the smallest machine.
+            0 => available_parallelism().map_or(1, |cores| cores.get().min(Shards::MAX.into()) as u16),
+            shards => shards,
+        }
+    }
+
+    /// What a router is made with that shares its channels with no other.
     ///
     /// ```
     /// let core = pulse_native::config::Config::default().to_core();
@@ -61,16 +72,22 @@ impl Config {
             handshake_timeout_ms: server.handshake_timeout_ms.into(),
             shutdown_timeout_ms: server.shutdown_timeout_ms.into(),
             retry_spread_ms: server.retry_spread_ms,
+            shards: self.num_shards().into(),
             ..Options::default()
         })
     }
 
     /// Makes the router of each shard, for [`Server::run`](crate::server::Server::run).
     pub fn routers(&self) -> impl Fn(usize) -> Router + Send + Sync + 'static {
-        let core = self.to_core();
         // Keyed by the system's randomness, once a process.
         let seeds = RandomState::new();
-        move |shard| Router::new(core.clone(), Seed(seeds.hash_one(shard)))
+        let shards = Shards { index: 0, count: self.num_shards(), key: seeds.hash_one("homes") };
+        let core = pulse_core::Config { shards, ..self.to_core() };
+        move |shard| {
+            let index = u16::try_from(shard).expect("shards are counted by a u16");
+            let core = pulse_core::Config { shards: Shards { index, ..core.shards }, ..core.clone() };
+            Router::new(core, Seed(seeds.hash_one(shard)))
+        }
     }
 }
 

@@ -61,6 +61,8 @@ settings! {
         handshake_timeout_ms: u32 = 10_000, ms(10, 600_000);
         /// Time over which clients spread their return when the server stops.
         retry_spread_ms: u32 = 5_000, ms(0, 600_000);
+        /// Threads that serve clients; 0 starts one for each processor, 64 at most.
+        shards: u16 = 0, count(0, 64);
     }
 
     /// The ways in which clients connect.
