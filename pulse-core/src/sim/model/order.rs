@@ -214,7 +214,7 @@ impl<'a> Channel<'a> {
                     .find(|&&(_, b)| self.before[a][b])
                     .map(|&(place, _)| place);
                 let stays = stay.left.is_none() && story.lives();
-                if let Some(place) = shown.or(stays.then_some(usize::MAX)) {
+                if let Some(place) = shown.or_else(|| stays.then_some(usize::MAX)) {
                     missing.push((place, publication.sent.mark));
                 }
             }

@@ -225,7 +225,7 @@ impl Story {
                     && asked.sent.0 > stay.asked.0
                     && asked.answer.is_none_or(|answer| answer.code.is_none())
             });
-            let left = leave.map(|asked| asked.sent).or(story.end.map(|end| end.0));
+            let left = leave.map(|asked| asked.sent).or_else(|| story.end.map(|end| end.0));
             stay.left = left.into_iter().chain(stay.left).min();
         }
         Ok(story)
@@ -352,7 +352,7 @@ impl Reader {
             Frame::Connected(connected) => {
                 let user = connected.user.map(ToString::to_string);
                 // An old client may ask again, as nobody then.
-                self.story.name.get_or_insert((connected.connection_id.into(), user));
+                self.story.name.get_or_insert_with(|| (connected.connection_id.into(), user));
             }
             Frame::Presence(presence) => return self.saw(place, at, &presence),
             Frame::Disconnect(_) | Frame::Ping { .. } | Frame::Pong { .. } => {}
