@@ -188,10 +188,8 @@ impl<'a> Channel<'a> {
             let text = format!("client {} is told of gaps {:?} in fine weather", story.no, stay.gaps);
             return Err(Broken::new("gaps", &stay.channel, text));
         }
-        // An old client cannot be told what it misses. One that the server put an end to is not told either.
-        let ended =
-            story.end.is_some_and(|(_, code)| code.is_some()) && stay.left == story.end.map(|end| end.0);
-        if loses && (story.dialect == Dialect::Legacy || ended) {
+        // An old client cannot be told what it misses.
+        if loses && story.dialect == Dialect::Legacy {
             return Ok(());
         }
         let received: Vec<(usize, usize)> =
@@ -207,12 +205,7 @@ impl<'a> Channel<'a> {
             let late = stay.left.is_some_and(|left| publication.sent.at > left.1);
             possible += u64::from(!early && !late);
             if publication.sent.at > stay.acked.1 && matches!(publication.fate, Fate::Accepted(_)) {
-                // Once it has asked to leave it is told of no loss any more.
-                let shown = received
-                    .iter()
-                    .filter(|(place, _)| stay.left.is_none_or(|left| *place < left.0))
-                    .find(|&&(_, b)| self.before[a][b])
-                    .map(|&(place, _)| place);
+                let shown = received.iter().find(|&&(_, b)| self.before[a][b]).map(|&(place, _)| place);
                 let stays = stay.left.is_none() && story.lives();
                 if let Some(place) = shown.or_else(|| stays.then_some(usize::MAX)) {
                     missing.push((place, publication.sent.mark));
@@ -232,7 +225,7 @@ impl<'a> Channel<'a> {
                 return Err(Broken::new("completeness", &stay.channel, text));
             }
         }
-        let told: u64 = stay.gaps.iter().filter(|gap| !gap.doubtful).filter_map(|gap| gap.count).sum();
+        let told: u64 = stay.gaps.iter().filter_map(|gap| gap.count).sum();
         if told > possible {
             let text = format!("client {} is told of {told} losses, {possible} are possible", story.no);
             return Err(Broken::new("gaps", &stay.channel, text));
