@@ -205,7 +205,12 @@ impl<'a> Channel<'a> {
             let late = stay.left.is_some_and(|left| publication.sent.at > left.1);
             possible += u64::from(!early && !late);
             if publication.sent.at > stay.acked.1 && matches!(publication.fate, Fate::Accepted(_)) {
-                let shown = received.iter().find(|&&(_, b)| self.before[a][b]).map(|&(place, _)| place);
+                // What gives way once it has left is not told, and what is kept still comes.
+                let shown = received
+                    .iter()
+                    .filter(|(place, _)| stay.left.is_none_or(|left| *place < left.0))
+                    .find(|&&(_, b)| self.before[a][b])
+                    .map(|&(place, _)| place);
                 let stays = stay.left.is_none() && story.lives();
                 if let Some(place) = shown.or_else(|| stays.then_some(usize::MAX)) {
                     missing.push((place, publication.sent.mark));
