@@ -122,6 +122,8 @@ struct Chaos {
     grace_ms: u32,
     channels: Vec<&'static str>,
     drivers: Vec<Driver>,
+    /// How often routers were given more than they can pass on.
+    floods: u32,
 }
 
 /// What one client is up to.
@@ -171,7 +173,7 @@ impl Chaos {
             trace,
         };
         let sim = Sim::new(&config, Seed(random.next()));
-        Self { sim, random, weather, routers, grace_ms, channels, drivers: Vec::new() }
+        Self { sim, random, weather, routers, grace_ms, channels, drivers: Vec::new(), floods: 0 }
     }
 
     fn play(&mut self) -> Result<Tally, model::Broken> {
@@ -336,11 +338,21 @@ impl Chaos {
         }
     }
 
-    /// Much at once, so that queues fill.
+    /// Much at once, so that queues fill, and in heavy weather those between routers, where nothing arrives meanwhile.
     fn flood(&mut self, at: usize) {
         let channel = self.pick(&self.channels.clone()).copied().expect("a run has channels");
-        let (count, len) = if self.weather.overload && self.one_in(2) {
-            (10 + self.random.below(20), 60_000)
+        let heavy = self.weather.overload && self.floods < 4;
+        let (count, len) = if heavy {
+            self.floods += 1;
+            for from in 0..self.routers {
+                for to in (0..self.routers).filter(|to| *to != from) {
+                    if self.one_in(2) {
+                        let ms = 100 + self.random.below(1_000);
+                        self.sim.stall(from, to, ms);
+                    }
+                }
+            }
+            (20 + self.random.below(30), 60_000)
         } else {
             (10 + self.random.below(30), 1_000)
         };

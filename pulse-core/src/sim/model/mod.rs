@@ -70,6 +70,8 @@ pub struct Tally {
     pub received: u64,
     /// Publications that subscribers were told they missed.
     pub missed: u64,
+    /// How many of these were lost between routers that had too much to carry.
+    pub overloaded: u64,
     /// Gaps whose number nobody knows.
     pub unknown_gaps: u64,
     /// Requests that were refused.

@@ -47,6 +47,8 @@ pub(super) fn judge(stories: &[Story], weather: &Weather) -> Result<Tally, Broke
             }
             tally.received += stay.received.len() as u64;
             tally.missed += stay.gaps.iter().filter_map(|gap| gap.count).sum::<u64>();
+            let overloaded = stay.gaps.iter().filter(|gap| gap.overloaded);
+            tally.overloaded += overloaded.filter_map(|gap| gap.count).sum::<u64>();
             tally.unknown_gaps += stay.gaps.iter().filter(|gap| gap.count.is_none()).count() as u64;
         }
     }

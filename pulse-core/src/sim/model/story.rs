@@ -149,6 +149,8 @@ pub(super) struct Told {
     /// Where in the log.
     pub(super) place: usize,
     pub(super) count: Option<u64>,
+    /// Whether it was lost between routers that had too much to carry.
+    pub(super) overloaded: bool,
 }
 
 #[derive(Debug)]
@@ -326,7 +328,11 @@ impl Reader {
                 let Some(&stay) = self.inside.get(gap.channel) else {
                     return Err(self.broken(gap.channel, "is told of a gap and is not in the channel".into()));
                 };
-                self.story.stays[stay].gaps.push(Told { place, count: gap.count });
+                self.story.stays[stay].gaps.push(Told {
+                    place,
+                    count: gap.count,
+                    overloaded: gap.reason == "overloaded",
+                });
             }
             Frame::Unsubscribed(end) => {
                 let Some(stay) = self.inside.remove(end.channel) else {
