@@ -44,7 +44,8 @@ impl Client {
                 Ok(message @ (Message::Binary(_) | Message::Text(_))) => {
                     let kind = if message.is_text() { Kind::Text } else { Kind::Binary };
                     assert_eq!(kind, self.dialect.kind(), "a dialect is made of one kind of message");
-                    let frames = frames(self.dialect, &message.into_data()).expect("messages are whole frames");
+                    let frames =
+                        frames(self.dialect, &message.into_data()).expect("messages are whole frames");
                     for frame in frames {
                         if matches!(frame.get(), Frame::Ping { .. }) {
                             pings += 1;
