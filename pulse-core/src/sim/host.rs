@@ -328,7 +328,7 @@ impl Conn {
         let (taken, rest) = bytes.split_at(room.min(bytes.len()));
         if !taken.is_empty() {
             self.under_way += taken.len();
-            world.to_client(client, taken.into());
+            world.carry_down(client, taken.into());
         }
         self.tail.extend_from_slice(rest);
         !rest.is_empty()

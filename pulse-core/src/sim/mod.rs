@@ -107,7 +107,7 @@ impl Sim {
         let no = ClientNo(self.world.clients.len());
         self.world.clients.push(Client::new(dialect, router));
         self.world.trace(|| alloc::format!("client {} opens, {dialect:?} at router {router}", no.0));
-        self.world.to_host(no, Input::Open(no));
+        self.world.carry_up(no, Input::Open(no));
         no
     }
 
@@ -120,7 +120,7 @@ impl Sim {
     pub fn send_raw(&mut self, client: ClientNo, kind: Kind, message: &[u8]) {
         let now = self.world.now;
         self.world.clients[client.0].note(now, What::Garbage);
-        self.world.to_host(client, Input::Message(client, kind, message.into()));
+        self.world.carry_up(client, Input::Message(client, kind, message.into()));
     }
 
     /// A client takes nothing more from its socket.
@@ -144,7 +144,7 @@ impl Sim {
         let now = self.world.now;
         if self.world.clients[client.0].is_open() {
             self.world.clients[client.0].hang_up(now);
-            self.world.to_host(client, Input::Closed(client));
+            self.world.carry_up(client, Input::Closed(client));
             self.world.trace(|| alloc::format!("client {} hangs up", client.0));
         }
     }

@@ -109,7 +109,7 @@ impl World {
 
     // ---- the links of clients
 
-    pub(super) fn to_client(&mut self, client: ClientNo, chunk: Vec<u8>) {
+    pub(super) fn carry_down(&mut self, client: ClientNo, chunk: Vec<u8>) {
         let earliest = self.network.arrival(self.now, &mut self.random);
         let to = &mut self.clients[client.0];
         if !to.broken {
@@ -126,7 +126,7 @@ impl World {
         self.plan(at, Event::Broken(client));
     }
 
-    pub(super) fn to_host(&mut self, client: ClientNo, input: Input) {
+    pub(super) fn carry_up(&mut self, client: ClientNo, input: Input) {
         let earliest = self.network.arrival(self.now, &mut self.random);
         let from = &mut self.clients[client.0];
         if !from.broken {
@@ -143,10 +143,10 @@ impl World {
             Ok(owed) => {
                 if owed.read > 0 {
                     self.digest = fold(self.digest ^ mix(self.now), chunk);
-                    self.to_host(client, Input::Room(client, owed.read));
+                    self.carry_up(client, Input::Room(client, owed.read));
                 }
                 if owed.alive {
-                    self.to_host(client, Input::Alive(client));
+                    self.carry_up(client, Input::Alive(client));
                 }
                 for timestamp in owed.pongs {
                     self.send(client, &[Frame::Pong { timestamp }]);
@@ -172,7 +172,7 @@ impl World {
                 self.trace_entry(client, at);
             }
         }
-        self.to_host(client, message);
+        self.carry_up(client, message);
     }
 
     // ---- the links of routers

@@ -82,10 +82,8 @@ impl fmt::Display for Failure {
 /// # Errors
 /// [`Failure`] if a promise was broken.
 pub fn run(seed: u64) -> Result<Summary, Failure> {
-    play(seed, false).or_else(|_| {
-        let again = play(seed, true);
-        Err(again.expect_err("a run is a function of its seed, traced or not"))
-    })
+    play(seed, false)
+        .map_err(|_| play(seed, true).expect_err("a run is a function of its seed, traced or not"))
 }
 
 /// One run whose events are written down, and these.
@@ -362,7 +360,7 @@ impl Chaos {
         let no = self.drivers[at].no;
         match self.random.below(3) {
             0 if self.sim.client(no).dialect() == Dialect::Json => {
-                self.sim.send_raw(no, Kind::Text, b"{\"type\":")
+                self.sim.send_raw(no, Kind::Text, b"{\"type\":");
             }
             0 => self.sim.send_raw(no, Kind::Binary, b"\0\0\0\x01\xc1"),
             1 => self.sim.send(no, &[Frame::Connect(Connect { version: 1, ..Connect::default() })]),

@@ -149,9 +149,6 @@ pub(super) struct Told {
     /// Where in the log.
     pub(super) place: usize,
     pub(super) count: Option<u64>,
-    /// Whether it may be about the stay that the client waits to begin: gaps come in front of all that waits for a
-    /// reader, and so do the acks that would tell.
-    pub(super) doubtful: bool,
 }
 
 #[derive(Debug)]
@@ -210,7 +207,6 @@ impl Story {
             },
             ids: BTreeMap::new(),
             inside: BTreeMap::new(),
-            early_gaps: BTreeMap::new(),
         };
         for (place, entry) in client.log().iter().enumerate() {
             reader.entry(place, entry.at, &entry.what)?;
@@ -225,7 +221,7 @@ impl Story {
                     && asked.sent.0 > stay.asked.0
                     && asked.answer.is_none_or(|answer| answer.code.is_none())
             });
-            let left = leave.map(|asked| asked.sent).or(story.end.map(|end| end.0));
+            let left = leave.map(|asked| asked.sent).or_else(|| story.end.map(|end| end.0));
             stay.left = left.into_iter().chain(stay.left).min();
         }
         Ok(story)
@@ -248,8 +244,6 @@ struct Reader {
     ids: BTreeMap<u64, usize>,
     /// From a channel to the stay that is going on.
     inside: BTreeMap<String, usize>,
-    /// Gaps that came while the client waited to be in a channel.
-    early_gaps: BTreeMap<String, Vec<Told>>,
 }
 
 impl Reader {
@@ -329,18 +323,10 @@ impl Reader {
                 if self.story.dialect == Dialect::Legacy {
                     return Err(self.broken(gap.channel, "is told of a gap in a frame it cannot know".into()));
                 }
-                let inside = self.inside.get(gap.channel).copied();
-                let asking = self.is_asking(gap.channel);
-                let told = Told { place, count: gap.count, doubtful: asking };
-                if inside.is_none() && !asking {
+                let Some(&stay) = self.inside.get(gap.channel) else {
                     return Err(self.broken(gap.channel, "is told of a gap and is not in the channel".into()));
-                }
-                if let Some(stay) = inside {
-                    self.story.stays[stay].gaps.push(told);
-                }
-                if asking {
-                    self.early_gaps.entry(gap.channel.into()).or_default().push(told);
-                }
+                };
+                self.story.stays[stay].gaps.push(Told { place, count: gap.count });
             }
             Frame::Unsubscribed(end) => {
                 let Some(stay) = self.inside.remove(end.channel) else {
@@ -352,7 +338,7 @@ impl Reader {
             Frame::Connected(connected) => {
                 let user = connected.user.map(ToString::to_string);
                 // An old client may ask again, as nobody then.
-                self.story.name.get_or_insert((connected.connection_id.into(), user));
+                self.story.name.get_or_insert_with(|| (connected.connection_id.into(), user));
             }
             Frame::Presence(presence) => return self.saw(place, at, &presence),
             Frame::Disconnect(_) | Frame::Ping { .. } | Frame::Pong { .. } => {}
@@ -422,7 +408,7 @@ impl Reader {
                 Wish::Subscribe => {
                     self.inside.insert(channel.clone(), self.story.stays.len());
                     let (asked, acked) = (asked.sent, answer.got);
-                    let (received, gaps) = (Vec::new(), self.early_gaps.remove(&channel).unwrap_or_default());
+                    let (received, gaps) = (Vec::new(), Vec::new());
                     self.story.stays.push(Stay { channel, asked, acked, left: None, received, gaps });
                 }
                 Wish::Unsubscribe => {
@@ -432,13 +418,6 @@ impl Reader {
             }
         }
         Ok(())
-    }
-
-    /// Whether it waits for the answer to a subscription.
-    fn is_asking(&self, channel: &str) -> bool {
-        let mut requests = self.story.requests.iter();
-        requests
-            .any(|asked| asked.wish == Wish::Subscribe && asked.channel == channel && asked.answer.is_none())
     }
 
     fn broken(&self, channel: &str, text: String) -> Broken {
