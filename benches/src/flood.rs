@@ -98,12 +98,17 @@ impl Flood {
                 let n = data.u64() as usize;
                 let client = &mut crowd.clients[n];
                 if flags.contains(epoll::EventFlags::IN) {
+                    let mut end = None;
                     let read = client.read_some(&mut buffer, |frame| match received(frame, dialect) {
                         Received::Publication(payload) => ledgers[n].take(payload),
                         Received::Gap(count) => ledgers[n].told += count,
                         Received::Acknowledged => result.acknowledged += 1,
+                        Received::End(why) => end = Some(why),
                         Received::Other => {}
                     });
+                    if let Some(why) = end {
+                        return Err(why.into());
+                    }
                     if unless_blocked(read)?.is_some() {
                         moved = Instant::now();
                     }
@@ -162,6 +167,7 @@ enum Received<'a> {
     Publication(&'a [u8]),
     Gap(u64),
     Acknowledged,
+    End(String),
     Other,
 }
 
@@ -176,6 +182,8 @@ fn received(frame: &[u8], dialect: Dialect) -> Received<'_> {
         // A gap without a number tells nothing that could be counted.
         Ok(Frame::Gap(gap)) => Received::Gap(gap.count.unwrap_or(0)),
         Ok(Frame::Ack(ack)) if ack.id == LAST_ID => Received::Acknowledged,
+        Ok(Frame::Error(error)) => Received::End(format!("error {}: {}", error.code, error.message)),
+        Ok(Frame::Disconnect(end)) => Received::End(format!("end {}: {}", end.code, end.reason)),
         _ => Received::Other,
     }
 }

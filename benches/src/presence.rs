@@ -1,7 +1,7 @@
 //! Some of many members of one channel leave while as many others join.
 
 use std::error::Error;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::time::{Duration, Instant};
 
 use pulse_core::wire::{self, Frame, Presence, PresenceAction, Value};
@@ -86,6 +86,14 @@ impl Turnover {
         }
         let joining = process.cpu() - cpu;
 
+        // Long enough after the last notice the next change is told at once: from there on each round is alike.
+        let (quiet, interval) = (Instant::now(), Duration::from_millis(members as u64 / 10 + 100));
+        while let Some(left) = interval.checked_sub(quiet.elapsed()) {
+            match crowd.wait(left, |client, n| read(client, &mut buffer, &mut told[n], &mut joined)) {
+                Err(error) if error.kind() != ErrorKind::TimedOut => return Err(error.into()),
+                _ => {}
+            }
+        }
         told.fill(Told::default());
         let (cpu, own_cpu, begin) = (process.cpu(), own.cpu(), Instant::now());
         for n in 0..changing {

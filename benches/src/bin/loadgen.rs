@@ -85,6 +85,11 @@ impl Contender {
         let args = [
             "--server-shards",
             &shards,
+            // As long as Bun waits: clients that only listen for a while are not asked whether they live.
+            "--heartbeat-interval-ms",
+            "120000",
+            "--heartbeat-timeout-ms",
+            "240000",
             "--limits-queue-bytes",
             "16777216",
             // As Bun does: a slow reader stays, and misses something.
