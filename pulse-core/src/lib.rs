@@ -18,6 +18,8 @@ mod presence;
 mod queue;
 mod random;
 mod router;
+#[cfg(feature = "sim")]
+pub mod sim;
 mod stats;
 mod time;
 pub mod wire;

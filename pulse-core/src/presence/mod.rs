@@ -49,9 +49,20 @@ struct Member {
     owner: u16,
 }
 
+/// A member as its channel knows it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shown<'a> {
+    pub(crate) client: u64,
+    pub(crate) user: Option<&'a str>,
+    pub(crate) data: &'a [u8],
+    /// When its grace ends, if it is in one.
+    pub(crate) until: Option<Time>,
+}
+
 impl Member {
-    fn show_all(&self) -> (Option<&str>, &[u8], Option<Time>) {
-        (self.user.as_deref(), &self.data, Some(self.until).filter(|until| *until != STAYS))
+    fn shown(&self, client: u64) -> Shown<'_> {
+        let until = Some(self.until).filter(|until| *until != STAYS);
+        Shown { client, user: self.user.as_deref(), data: &self.data, until }
     }
 }
 
@@ -160,18 +171,15 @@ impl Presence {
         }
     }
 
-    /// A member that this router shows: its user, data, and when its grace ends if it is in one.
-    pub(crate) fn member(&self, client: u64) -> Option<(Option<&str>, &[u8], Option<Time>)> {
-        self.members.get(&client).map(Member::show_all)
+    /// One member.
+    pub(crate) fn member(&self, client: u64) -> Option<Shown<'_>> {
+        self.members.get(&client).map(|member| member.shown(client))
     }
 
     /// The members of one router.
-    pub(crate) fn of(&self, owner: u16) -> impl Iterator<Item = (u64, Option<&str>, &[u8], Option<Time>)> {
+    pub(crate) fn of(&self, owner: u16) -> impl Iterator<Item = Shown<'_>> {
         let own = self.members.iter().filter(move |(_, member)| member.owner == owner);
-        own.map(|(&client, member)| {
-            let (user, data, until) = member.show_all();
-            (client, user, data, until)
-        })
+        own.map(|(&client, member)| member.shown(client))
     }
 
     /// Takes what has changed as told.

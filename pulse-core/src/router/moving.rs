@@ -10,6 +10,7 @@ use crate::bytes::{Reader, Short, put_bytes, put_str, put_u64};
 use crate::channel::Subscriber;
 use crate::grant::is_channel_name;
 use crate::peer::Asked;
+use crate::presence;
 use crate::wire::{ErrorCode, Frame, Gap, MAX_SAFE, Unsubscribed, Value};
 use crate::{ConnId, Dialect, Link};
 
@@ -189,11 +190,11 @@ impl Router {
             let grace = self.rulebook.rules(&channel.name).presence_grace_ms;
             let members = self.own_members(at);
             put_u64(out, members.len() as u64);
-            for (client, user, data, until) in members {
+            for presence::Shown { client, user, data, until } in members {
                 put_u64(out, client);
                 put_option(out, user.map(str::as_bytes));
                 put_bytes(out, data);
-                put_u64(out, until.map_or(grace.into(), |until| until.ms_since(self.now.mono)));
+                put_u64(out, until.map_or_else(|| grace.into(), |until| until.ms_since(self.now.mono)));
             }
         }
     }

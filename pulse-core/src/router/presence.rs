@@ -9,7 +9,7 @@ use hashbrown::HashMap;
 use crate::grant::is_channel_name;
 use crate::limits::PRESENCE_PAGE;
 use crate::peer::{Asked, PeerMessage};
-use crate::presence::{ClientName, Presence};
+use crate::presence::{ClientName, Presence, Shown};
 use crate::queue::Meta;
 use crate::wire::{self, Ack, ErrorCode, Frame, PresenceAction, Split};
 use crate::{Answer, BadParcel, Request, Time};
@@ -82,10 +82,10 @@ impl Crowds {
             self.due.push(channel);
         }
         let alarm = [notice.filter(|at| *at > now), crowd.presence.next_expiry()].into_iter().flatten().min();
-        if alarm != crowd.alarm {
-            if let Some(old) = core::mem::replace(&mut crowd.alarm, alarm) {
-                self.alarms.remove(&(old, channel));
-            }
+        if alarm != crowd.alarm
+            && let Some(old) = core::mem::replace(&mut crowd.alarm, alarm)
+        {
+            self.alarms.remove(&(old, channel));
         }
         if let Some(alarm) = alarm {
             self.alarms.insert((alarm, channel));
@@ -348,11 +348,11 @@ impl Router {
             return self.crowds.away.get(&(channel, slot)).map(|data| &**data);
         }
         let crowd = self.crowds.crowds.get(&channel)?;
-        crowd.presence.member(self.client(self.id(slot))).map(|(_, data, _)| data)
+        crowd.presence.member(self.client(self.id(slot))).map(|member| member.data)
     }
 
     /// The members of a channel whose connections are this router's, or were.
-    pub(super) fn own_members(&self, channel: u32) -> Vec<(u64, Option<&str>, &[u8], Option<Time>)> {
+    pub(super) fn own_members(&self, channel: u32) -> Vec<Shown<'_>> {
         let crowd = self.crowds.crowds.get(&channel);
         crowd.into_iter().flat_map(|crowd| crowd.presence.of(self.config.shards.index)).collect()
     }

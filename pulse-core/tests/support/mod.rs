@@ -187,7 +187,7 @@ fn line(frame: &Frame<'_>) -> String {
             format!("gap {channel} {count}")
         }
         Frame::Gap(gap) => {
-            let count = gap.count.map_or("some".into(), |count| count.to_string());
+            let count = gap.count.map_or_else(|| "some".into(), |count| count.to_string());
             format!("gap {} {count} {}", gap.channel, gap.reason)
         }
         Frame::Presence(p) => presence_line(p),
@@ -337,7 +337,7 @@ impl Cluster {
     }
 
     /// A channel that is at home at this router.
-    pub fn channel_of(&mut self, home: u16) -> String {
+    pub fn channel_of(&self, home: u16) -> String {
         (0..)
             .map(|n| format!("c{n}"))
             .find(|name| self.worlds[0].router.home(name) == PeerId(home))
