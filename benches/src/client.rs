@@ -202,10 +202,19 @@ pub(crate) fn is_subscribed(frame: &[u8], dialect: Dialect) -> io::Result<bool> 
     }
     match wire::decode(frame) {
         Ok(Frame::Ack(ack)) => Ok(ack.id == SUBSCRIBE_ID),
-        Ok(Frame::Error(error)) => Err(io::Error::other(format!("error {}: {}", error.code, error.message))),
-        Ok(Frame::Disconnect(end)) => Err(io::Error::other(format!("end {}: {}", end.code, end.reason))),
-        _ => Ok(false),
+        Ok(frame) => complaint(&frame).map_or(Ok(false), Err),
+        Err(_) => Ok(false),
     }
+}
+
+/// What the server has against a request, or against the whole connection.
+pub(crate) fn complaint(frame: &Frame<'_>) -> Option<io::Error> {
+    let (code, text) = match frame {
+        Frame::Error(error) => (error.code, error.message),
+        Frame::Disconnect(end) => (end.code, end.reason),
+        _ => return None,
+    };
+    Some(io::Error::other(format!("the server says {code}: {text}")))
 }
 
 /// The id that every subscription of these clients is requested under.

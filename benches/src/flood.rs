@@ -8,7 +8,7 @@ use pulse_core::wire::{self, Frame, Payload, Publish};
 use rustix::buffer::spare_capacity;
 use rustix::event::epoll;
 
-use crate::client::message;
+use crate::client::{complaint, message};
 use crate::ledger::{Ledger, STAMP};
 use crate::{Client, Dialect, Process, Server, Storm};
 
@@ -105,7 +105,7 @@ impl Flood {
                         Received::Publication(payload) => ledgers[n].take(payload),
                         Received::Gap(count) => ledgers[n].told += count,
                         Received::Acknowledged => result.acknowledged += 1,
-                        Received::End(why) => end = Some(why),
+                        Received::Complaint(why) => end = Some(why),
                         Received::Other => {}
                     });
                     if let Some(why) = end {
@@ -170,7 +170,7 @@ enum Received<'a> {
     Publication(&'a [u8]),
     Gap(u64),
     Acknowledged,
-    End(String),
+    Complaint(io::Error),
     Other,
 }
 
@@ -185,9 +185,8 @@ fn received(frame: &[u8], dialect: Dialect) -> Received<'_> {
         // A gap without a number tells nothing that could be counted.
         Ok(Frame::Gap(gap)) => Received::Gap(gap.count.unwrap_or(0)),
         Ok(Frame::Ack(ack)) if ack.id == LAST_ID => Received::Acknowledged,
-        Ok(Frame::Error(error)) => Received::End(format!("error {}: {}", error.code, error.message)),
-        Ok(Frame::Disconnect(end)) => Received::End(format!("end {}: {}", end.code, end.reason)),
-        _ => Received::Other,
+        Ok(frame) => complaint(&frame).map_or(Received::Other, Received::Complaint),
+        Err(_) => Received::Other,
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use pulse_core::wire::{self, Frame, Presence, PresenceAction, Value};
 
-use crate::client::{is_subscribed, message};
+use crate::client::{complaint, is_subscribed, message};
 use crate::{Client, Dialect, Process, Server, Storm};
 
 /// The id of every request about presence.
@@ -144,9 +144,8 @@ fn read(client: &mut Client, buffer: &mut [u8], told: &mut Told, answers: &mut u
             told.clients = presence.clients.unwrap_or(told.clients);
         }
         Ok(Frame::Ack(ack)) if ack.id == PRESENCE_ID => *answers += 1,
-        Ok(Frame::Error(error)) => refused = Some(format!("error {}: {}", error.code, error.message)),
-        Ok(Frame::Disconnect(end)) => refused = Some(format!("end {}: {}", end.code, end.reason)),
-        _ => {}
+        Ok(frame) => refused = refused.take().or_else(|| complaint(&frame)),
+        Err(_) => {}
     })?;
-    refused.map_or(Ok(()), |text| Err(io::Error::other(text)))
+    refused.map_or(Ok(()), Err)
 }
