@@ -95,6 +95,23 @@ fn a_subscription_that_ends_before_the_home_has_answered_leaves_nothing_behind()
 }
 
 #[test]
+fn an_answer_for_a_channel_that_is_gone_is_not_taken_for_the_one_in_its_place() {
+    let mut c = Cluster::new(3, &Config::default());
+    let (client, publisher) = (c.client(0), c.client(2));
+    let (gone, wanted) = (c.channel_of(1), c.channel_of(2));
+    c.subscribe(publisher, &wanted);
+    c.send(publisher, &[publish(&wanted, "one")]);
+    c.settle();
+    // Both are the first thing that their homes are asked, and the second takes the index of the first.
+    c.shut(2, 0);
+    c.send(client, &[subscribe(1, &gone), unsubscribe(2, &gone), subscribe(3, &wanted)]);
+    c.settle();
+    c.reopen(2, 0);
+    c.send(publisher, &[publish(&wanted, "two")]);
+    assert_eq!(c.sees(client), ["ack 1", "ack 2", "ack 3", &format!("{wanted} two")]);
+}
+
+#[test]
 fn the_limit_of_channels_is_shared_and_told_through_the_leaf() {
     let limits = Limits { max_channels: 4, ..Limits::default() };
     let mut c = Cluster::new(2, &Config { limits, ..Config::default() });

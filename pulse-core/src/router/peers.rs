@@ -187,7 +187,7 @@ impl Router {
             PeerMessage::Presence { .. } => self.on_presence(from, &message),
             PeerMessage::Subscribed { ticket, epoch, offset, .. } => {
                 if let Some(Asked::Channel { channel }) = self.answered(from, ticket) {
-                    self.on_subscribed(channel, ticket, epoch, offset);
+                    self.on_subscribed(from, channel, ticket, epoch, offset);
                 }
             }
             PeerMessage::Accepted { ticket, .. } => {
@@ -272,9 +272,14 @@ impl Router {
         self.find(name).filter(|at| !self.channels.get(*at).joining && !self.channels.is_home(*at))
     }
 
-    fn on_subscribed(&mut self, channel: u32, ticket: u64, epoch: u32, offset: u64) {
-        // The channel may have gone meanwhile, and its index may be another's: then the ticket is not the one.
-        if self.joining.get(&channel).is_none_or(|joining| joining.ticket != ticket) {
+    /// Whether a channel waits for this answer of this peer. It may have gone meanwhile, and its index may be another's.
+    fn awaits(&self, channel: u32, from: u16, ticket: u64) -> bool {
+        self.joining.get(&channel).is_some_and(|joining| joining.ticket == ticket)
+            && self.channels.get(channel).home == from
+    }
+
+    fn on_subscribed(&mut self, from: u16, channel: u32, ticket: u64, epoch: u32, offset: u64) {
+        if !self.awaits(channel, from, ticket) {
             return;
         }
         if let Some((old_epoch, old_offset)) = self.joining[&channel].since {
@@ -298,16 +303,12 @@ impl Router {
                 }
                 self.refuse(slot, id, code, code.text());
             }
-            Some(Asked::Channel { channel }) => {
-                let Some(joining) = self.joining.get_mut(&channel).filter(|joining| joining.ticket == ticket)
-                else {
-                    return;
-                };
+            Some(Asked::Channel { channel }) if self.awaits(channel, from, ticket) => {
                 // The home does not count this router among its leaves: nothing to be told when the last one leaves.
-                joining.ticket = 0;
+                self.joining.get_mut(&channel).expect("it awaits an answer").ticket = 0;
                 self.expel_all(channel, code);
             }
-            None => {}
+            Some(Asked::Channel { .. }) | None => {}
         }
     }
 

@@ -11,6 +11,7 @@ mod host;
 pub mod model;
 mod net;
 mod peers;
+pub mod scenario;
 mod world;
 
 use alloc::string::String;

@@ -256,10 +256,6 @@ impl World {
         self.trace.iter().flatten().cloned().collect()
     }
 
-    pub(super) fn is_traced(&self) -> bool {
-        self.trace.is_some()
-    }
-
     fn trace_entry(&mut self, client: ClientNo, at: usize) {
         let mut text = format!("client {}: {:?}", client.0, self.clients[client.0].log()[at].what);
         if text.len() > 400 {

@@ -78,7 +78,7 @@ impl Config {
     }
 
     /// Makes the router of each shard, for [`Server::run`](crate::server::Server::run).
-    pub fn routers(&self) -> impl Fn(usize) -> Router + Send + Sync + 'static {
+    pub fn routers(&self) -> impl Fn(usize) -> Router + Send + Sync + use<> {
         // Keyed by the system's randomness, once a process.
         let seeds = RandomState::new();
         let shards = Shards { index: 0, count: self.num_shards(), key: seeds.hash_one("homes") };

@@ -110,7 +110,7 @@ impl<E: Engine> Shard<E> {
 
     /// Reads from everybody again once enough of the tails is gone.
     pub(super) fn release(&mut self) {
-        if self.held.is_empty() || !self.net.is_clear() {
+        if self.held.is_empty() || !self.net.is_clear() || self.is_settling() {
             return;
         }
         self.relief_at = None;

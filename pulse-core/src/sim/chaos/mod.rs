@@ -434,7 +434,8 @@ impl Chaos {
         self.sim.client(self.drivers[at].no).log().iter().rev().find_map(|entry| {
             let What::Got(frame) = &entry.what else { return None };
             let Frame::Presence(page) = frame.get() else { return None };
-            let names = page.members.filter(|_| page.id == id)?.iter().map(|member| member.client.to_string());
+            let names =
+                page.members.filter(|_| page.id == id)?.iter().map(|member| member.client.to_string());
             Some((names.collect(), page.next.map(ToString::to_string)))
         })
     }
@@ -489,13 +490,16 @@ impl Chaos {
         for (router, stats) in self.sim.stats().enumerate() {
             let left = (stats.connections, stats.subscriptions, stats.channels, stats.members);
             if left != (0, 0, 0, 0) {
-                let text = format!("router {router} keeps {left:?} connections, subscriptions, channels, members");
+                let text =
+                    format!("router {router} keeps {left:?} connections, subscriptions, channels, members");
                 return Err(self.broken("counters", text));
             }
         }
         for channel in &self.channels {
             if self.sim.knows(channel) {
-                return Err(self.broken("counters", format!("channel {channel} is kept, at home or in a leaf")));
+                return Err(
+                    self.broken("counters", format!("channel {channel} is kept, at home or in a leaf"))
+                );
             }
         }
         Ok(())

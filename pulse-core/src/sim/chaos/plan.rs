@@ -2,9 +2,7 @@
 
 use crate::random::Random;
 use crate::sim::model::{MAX_DATA, MAX_PAYLOAD, Weather};
-use crate::{
-    Answer, Config, Heartbeat, Limits, Namespace, Request, Rule, Rules, SlowConsumer,
-};
+use crate::{Answer, Config, Heartbeat, Limits, Namespace, Request, Rule, Rules, SlowConsumer};
 
 /// What happens in a run.
 pub(super) fn weather(random: &mut Random) -> Weather {
@@ -32,7 +30,11 @@ pub(super) fn router(weather: &Weather, grace_ms: u32, random: &mut Random) -> C
         ("ask", Rules { subscribe: Rule::Ask, publish: Rule::Ask, presence: Rule::Ask, ..plain }),
         ("no", Rules { subscribe: Rule::Nobody, publish: Rule::Nobody, presence: Rule::Nobody, ..plain }),
     ];
-    let mut limits = Limits { max_message_size: MAX_PAYLOAD as u32, max_presence_size: MAX_DATA as u32, ..Limits::default() };
+    let mut limits = Limits {
+        max_message_size: MAX_PAYLOAD as u32,
+        max_presence_size: MAX_DATA as u32,
+        ..Limits::default()
+    };
     if weather.slow {
         limits.queue_bytes = 4_000 + random.below(60_000);
     }
@@ -59,7 +61,11 @@ pub(super) fn decide(request: &Request) -> Answer {
         Request::Connect { token: Some(token) } if &**token == "deny" => Answer::Deny,
         Request::Connect { token: Some(token) } => Answer::AllowAs(token.clone()),
         Request::Connect { token: None } => Answer::Allow,
-        Request::Subscribe { channel, .. } | Request::Publish { channel } | Request::Presence { channel, .. } if channel.ends_with('!') => {
+        Request::Subscribe { channel, .. }
+        | Request::Publish { channel }
+        | Request::Presence { channel, .. }
+            if channel.ends_with('!') =>
+        {
             Answer::Deny
         }
         Request::Subscribe { .. } | Request::Publish { .. } | Request::Presence { .. } => Answer::Allow,

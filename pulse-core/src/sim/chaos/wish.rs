@@ -4,18 +4,44 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::wire::{
-    Format, Frame, History, Payload, Presence, PresenceAction, Publish, Refresh, Subscribe, Unsubscribe, Value,
+    Format, Frame, History, Payload, Presence, PresenceAction, Publish, Refresh, Subscribe, Unsubscribe,
+    Value,
 };
 
 /// A request that is about to be sent.
 pub(super) enum Wish {
-    Subscribe { id: u64, channel: &'static str },
-    Unsubscribe { id: u64, channel: &'static str },
-    Publish { id: Option<u64>, channel: &'static str, payload: String, key: Option<&'static str>, json: bool },
-    Presence { id: u64, channel: &'static str, action: PresenceAction, data: Option<Vec<u8>> },
+    Subscribe {
+        id: u64,
+        channel: &'static str,
+    },
+    Unsubscribe {
+        id: u64,
+        channel: &'static str,
+    },
+    Publish {
+        id: Option<u64>,
+        channel: &'static str,
+        payload: String,
+        key: Option<&'static str>,
+        json: bool,
+    },
+    Presence {
+        id: u64,
+        channel: &'static str,
+        action: PresenceAction,
+        data: Option<Vec<u8>>,
+    },
     /// A page of the list of members.
-    Page { id: u64, channel: &'static str, after: Option<String>, limit: Option<u64> },
-    Unavailable { id: u64, channel: &'static str },
+    Page {
+        id: u64,
+        channel: &'static str,
+        after: Option<String>,
+        limit: Option<u64>,
+    },
+    Unavailable {
+        id: u64,
+        channel: &'static str,
+    },
     Ping,
 }
 

@@ -136,7 +136,9 @@ impl Judge<'_> {
         let mut sights = story.sights.iter().filter(|sight| sight.channel == channel && sight.place > after);
         // The first look after it was in, and since it was told last that it missed something.
         let start = sights.by_ref().find(|sight| matches!(sight.what, Seen::Page { whole: true, .. }));
-        let Some(Sight { what: Seen::Page { members, .. }, clients, users, .. }) = start else { return Ok(()) };
+        let Some(Sight { what: Seen::Page { members, .. }, clients, users, .. }) = start else {
+            return Ok(());
+        };
         let mut list: BTreeMap<&str, &SeenMember> =
             members.iter().map(|member| (&*member.client, member)).collect();
         let mut totals = (*clients, *users);
@@ -182,7 +184,8 @@ impl Judge<'_> {
                 return broken(format!("at the end: {name} should be {:?}", standing.member));
             }
         }
-        let users: BTreeSet<_> = list.values().map(|member| member.user.as_ref().ok_or(&member.client)).collect();
+        let users: BTreeSet<_> =
+            list.values().map(|member| member.user.as_ref().ok_or(&member.client)).collect();
         if totals != (list.len() as u64, users.len() as u64) {
             return broken(format!("is told of {totals:?} clients and users"));
         }
