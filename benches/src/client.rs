@@ -88,7 +88,7 @@ impl Client {
     }
 
     /// The one message with which a fresh connection opens its session and subscribes, ready to be written after the
-    /// upgrade. [`is_subscribed`] knows its answer.
+    /// upgrade. `is_subscribed` knows its answer.
     #[must_use]
     pub fn opening(dialect: Dialect, channel: &str) -> Vec<u8> {
         let mut out = Vec::new();
