@@ -13,7 +13,16 @@ fn number(name: &str) -> Option<u64> {
 
 #[test]
 fn every_run_keeps_the_promises() {
-    let seeds = number("PULSE_SIM_SEEDS").unwrap_or(500);
+    judge(number("PULSE_SIM_SEEDS").unwrap_or(500));
+}
+
+#[test]
+#[ignore = "long: two minutes"]
+fn ten_thousand_runs_keep_the_promises() {
+    judge(10_000);
+}
+
+fn judge(seeds: u64) {
     let (mut total, mut failed) = (Summary::default(), vec![]);
     for seed in 1..=seeds {
         match chaos::run(seed) {

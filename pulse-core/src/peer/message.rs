@@ -115,6 +115,11 @@ pub enum PeerMessage<'a> {
         /// Whether changes of presence were not passed on either.
         changes: bool,
     },
+    /// To everybody: this router has as much to pass on as it can hold, so nothing more should be published through it for now.
+    Busy {
+        /// `false` ends that.
+        on: bool,
+    },
 }
 
 /// Bytes that are no parcel of this version.
@@ -146,6 +151,7 @@ const REPLY: u8 = 8;
 const PUBLICATION: u8 = 9;
 const NOTICE: u8 = 10;
 const MISSED: u8 = 11;
+const BUSY: u8 = 12;
 
 impl<'a> PeerMessage<'a> {
     /// Appends the message to a parcel.
@@ -220,6 +226,7 @@ impl<'a> PeerMessage<'a> {
                 put_u64(out, offset);
                 put_str(out, channel);
             }
+            Self::Busy { on } => out.extend_from_slice(&[BUSY, u8::from(on)]),
         }
     }
 
@@ -264,6 +271,7 @@ impl<'a> PeerMessage<'a> {
                 let (changes, offset) = (r.u8()? != 0, r.u64()?);
                 Self::Missed { channel: r.str()?, offset, changes }
             }
+            BUSY => Self::Busy { on: r.u8()? != 0 },
             _ => return Err(BadParcel),
         };
         Ok((message, r.0))
@@ -318,6 +326,7 @@ mod tests {
             PeerMessage::Publication { channel: "d", offset: 5, frame: &[9; 300] },
             PeerMessage::Notice { channel: "e", frame: &[8] },
             PeerMessage::Missed { channel: "f", offset: 6, changes: true },
+            PeerMessage::Busy { on: true },
         ]
         .into()
     }

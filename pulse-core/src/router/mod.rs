@@ -155,7 +155,8 @@ impl Router {
         if shards.count > 1 {
             // What all of them have to agree on: homes, and names that no two of their connections share.
             (name_key, hash_key) = (mix(shards.key), mix(!shards.key));
-            outboxes.resize_with(shards.count.into(), Outbox::new);
+            let bound = config.limits.peer_bytes as usize;
+            outboxes.resize_with(shards.count.into(), || Outbox::new(bound));
         }
         Self {
             rulebook: Rulebook::new(config.rules, config.namespaces.clone()),

@@ -1,6 +1,6 @@
 //! The other routers that hold channels with this one: what they say, what they are told, and what happens when one is lost.
 
-use alloc::collections::VecDeque;
+use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 
 use crate::limits::TURN_BYTES;
@@ -9,7 +9,7 @@ use crate::wire::{Ack, ErrorCode, Frame};
 use crate::{BadParcel, ConnId, Effect, PeerId};
 
 use super::presence::first;
-use super::publications::Source;
+use super::publications::{Source, bits};
 use super::session::State;
 use super::{Router, Slot};
 
@@ -19,6 +19,12 @@ pub(super) struct Unsent {
     peers: VecDeque<u16>,
     /// Bytes in outboxes that the host takes parcels of.
     bytes: usize,
+    /// Peers that the host takes no parcels for.
+    num_blocked: usize,
+    /// Whether something may have become crowded, or not be so any more.
+    changed: bool,
+    /// What the peers were told last.
+    busy: bool,
 }
 
 impl Unsent {
@@ -53,12 +59,15 @@ impl Router {
         if core::mem::replace(&mut outbox.writable, writable) == writable {
             return;
         }
-        let (len, missed) = (outbox.parcel.len(), core::mem::take(&mut outbox.missed));
+        let len = outbox.len();
+        let missed = if writable { core::mem::take(&mut outbox.missed) } else { BTreeMap::new() };
+        self.unsent.changed = true;
         if !writable {
-            outbox.missed = missed;
             self.unsent.bytes -= len;
+            self.unsent.num_blocked += 1;
             return;
         }
+        self.unsent.num_blocked -= 1;
         self.unsent.bytes += len;
         for (channel, changes) in missed {
             let entry = self.channels.get(channel);
@@ -74,10 +83,13 @@ impl Router {
     /// The session with a peer is over: what was said and not heard yet is lost. All peers are joined at first.
     pub fn peer_lost(&mut self, peer: PeerId) {
         let Some(outbox) = self.outbox(peer).filter(|outbox| outbox.connected) else { return };
-        if outbox.writable {
-            let len = outbox.parcel.len();
+        let (len, writable) = (outbox.len(), core::mem::replace(&mut outbox.writable, true));
+        if writable {
             self.unsent.bytes -= len;
+        } else {
+            self.unsent.num_blocked -= 1;
         }
+        self.unsent.changed = true;
         for asked in self.outboxes[usize::from(peer.0)].end() {
             let (Asked::Client { conn, id } | Asked::Join { conn, id, .. }) = asked else { continue };
             let Some(slot) = self.open_slot(conn) else { continue };
@@ -104,7 +116,10 @@ impl Router {
     /// A session with a peer begins, with nothing of an earlier one in it. Both sides begin together.
     pub fn peer_joined(&mut self, peer: PeerId) {
         let Some(outbox) = self.outbox(peer).filter(|outbox| !outbox.connected) else { return };
-        (outbox.connected, outbox.writable) = (true, true);
+        outbox.connected = true;
+        if self.unsent.busy {
+            self.say(peer.0, PeerMessage::Busy { on: true });
+        }
         let leaves: Vec<u32> =
             self.channels.iter().filter(|(_, c)| c.home == peer.0).map(|(at, _)| at).collect();
         for channel in leaves {
@@ -115,12 +130,18 @@ impl Router {
 
     /// The next parcel for a peer.
     pub(super) fn poll_parcel(&mut self) -> Option<Effect> {
+        if core::mem::take(&mut self.unsent.changed) {
+            self.tell_if_busy();
+        }
         while let Some(peer) = self.unsent.peers.pop_front() {
             let outbox = &mut self.outboxes[usize::from(peer)];
             outbox.listed = false;
-            if outbox.writable && !outbox.parcel.is_empty() {
-                let parcel = core::mem::take(&mut outbox.parcel);
+            if !outbox.writable {
+                continue;
+            }
+            if let Some(parcel) = outbox.take() {
                 self.unsent.bytes -= parcel.len();
+                self.list(peer);
                 return Some(Effect::Send { to: PeerId(peer), parcel });
             }
         }
@@ -139,15 +160,38 @@ impl Router {
         if !outbox.connected {
             return;
         }
-        let before = outbox.parcel.len();
-        encode(&mut outbox.parcel);
+        let before = outbox.len();
+        outbox.append(encode);
         if outbox.writable {
-            unsent.bytes += outbox.parcel.len() - before;
+            unsent.bytes += outbox.len() - before;
             if !outbox.listed {
                 outbox.listed = true;
                 unsent.peers.push_back(peer);
             }
+        } else {
+            unsent.changed = true;
         }
+    }
+
+    /// Asks the others to hold their publishers back while a peer has more to take than it does, and tells them when that is
+    /// over. What is said already still comes; only where it is too much for the bound of an outbox, something is left out.
+    fn tell_if_busy(&mut self) {
+        let busy = self.outboxes.iter().any(Outbox::is_crowded);
+        if core::mem::replace(&mut self.unsent.busy, busy) != busy {
+            for peer in 0..self.outboxes.len() as u16 {
+                if peer != self.config.shards.index {
+                    self.say(peer, PeerMessage::Busy { on: busy });
+                }
+            }
+        }
+    }
+
+    /// A leaf of this channel that has more to take than it does.
+    pub(super) fn crowded_leaf(&self, channel: u32) -> Option<u16> {
+        if self.unsent.num_blocked == 0 {
+            return None;
+        }
+        bits(self.channels.get(channel).leaves).find(|leaf| self.outboxes[usize::from(*leaf)].is_crowded())
     }
 
     pub(super) fn say(&mut self, peer: u16, message: PeerMessage<'_>) {
@@ -156,7 +200,7 @@ impl Router {
 
     fn list(&mut self, peer: u16) {
         let outbox = &mut self.outboxes[usize::from(peer)];
-        if !outbox.listed && !outbox.parcel.is_empty() {
+        if !outbox.listed && outbox.len() > 0 {
             outbox.listed = true;
             self.unsent.peers.push_back(peer);
         }
@@ -211,6 +255,10 @@ impl Router {
                 return self.on_publication(channel, offset, frame);
             }
             PeerMessage::Notice { channel, frame } => return self.on_notice(channel, frame),
+            PeerMessage::Busy { on } => {
+                self.outboxes[usize::from(from)].busy = on;
+                self.unpause(from);
+            }
             PeerMessage::Missed { channel, offset, changes } => {
                 if let Some(channel) = self.settled_leaf(channel) {
                     self.on_missed(channel, offset, changes);
@@ -283,10 +331,9 @@ impl Router {
             return;
         }
         if let Some((old_epoch, old_offset)) = self.joining[&channel].since {
+            // Even if no publication was: changes of presence have no number.
             let missed = offset.checked_sub(old_offset).filter(|_| epoch == old_epoch);
-            if missed != Some(0) {
-                self.tell_gap(channel, "peer_lost", missed);
-            }
+            self.tell_gap(channel, "peer_lost", missed);
         }
         let entry = self.channels.get_mut(channel);
         (entry.epoch, entry.offset, entry.joining) = (epoch, offset, false);

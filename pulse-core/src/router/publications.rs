@@ -58,6 +58,9 @@ impl Router {
         if home != self.config.shards.index {
             return self.publish_away(slot, home, request.id, &publication);
         }
+        if let Some(leaf) = known.and_then(|channel| self.crowded_leaf(channel)) {
+            return self.wait_for_peer(slot, leaf);
+        }
         self.stats.publications += 1;
         if let Some(id) = request.id {
             self.tell(slot, &Frame::Ack(Ack { id, ..Ack::default() }));

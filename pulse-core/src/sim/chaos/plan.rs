@@ -40,6 +40,7 @@ pub(super) fn router(weather: &Weather, grace_ms: u32, random: &mut Random) -> C
     }
     if weather.overload {
         limits.queue_bytes = 8 << 20;
+        limits.peer_bytes = 2_000 + random.below(64 * 1024);
     }
     if weather.small {
         limits.max_subscriptions_per_connection = 1 + random.below(3);

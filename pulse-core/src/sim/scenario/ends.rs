@@ -104,7 +104,13 @@ fn who_takes_nothing_and_says_nothing_is_given_up(stage: &mut dyn Stage) {
     stage.pass(TIMEOUT_MS + TIMEOUT_MS / 4);
     for client in clients {
         stage.resume_reading(client);
-        ends(stage, client, 4002);
+        if stage.dialect(client) == Dialect::Legacy {
+            // Its transport answers pings of long ago first, and may learn by that that nobody listens any more.
+            let end = stage.next(client);
+            assert!(matches!(end, Got::End(Some(4002) | None)), "{end:?} is not for silent clients");
+        } else {
+            ends(stage, client, 4002);
+        }
     }
 }
 
