@@ -50,6 +50,10 @@ pub(super) struct Host {
     by_slot: BTreeMap<u32, ClientNo>,
     /// When the next turn is.
     turn_at: Option<u64>,
+    /// Questions that were not answered.
+    num_asked: usize,
+    /// What takes the router's place when it can be left.
+    successor: Option<Router>,
 }
 
 /// The host's end of a client's connection.
@@ -76,7 +80,15 @@ impl Host {
             conns: BTreeMap::new(),
             by_slot: BTreeMap::new(),
             turn_at: None,
+            num_asked: 0,
+            successor: None,
         }
+    }
+
+    /// Everything moves into this router at the end of a turn in which all of it can.
+    pub(super) fn succeed(&mut self, successor: Router, world: &mut World) {
+        self.successor = Some(successor);
+        self.wake(world.now + 1, world);
     }
 
     /// Something has come: it is taken in the next turn, which is soon.
@@ -124,15 +136,58 @@ impl Host {
                 self.write(world);
             }
         }
-        loop {
-            self.write(world);
-            let Some(effect) = self.router.poll_effect() else { break };
-            self.act(effect, world);
+        self.drain(world);
+        if self.successor.is_some() && self.move_house(world) {
+            self.drain(world);
         }
         if let Some(Time(due)) = self.router.poll_timeout() {
             let at = due.saturating_sub(START_US + world.skew_us).max(world.now + 1);
             self.wake(at, world);
         }
+    }
+
+    fn drain(&mut self, world: &mut World) {
+        loop {
+            self.write(world);
+            let Some(effect) = self.router.poll_effect() else { return };
+            self.act(effect, world);
+        }
+    }
+
+    /// Exports all that the router has and imports it into the next one. Not while an answer is under way, which the next
+    /// one could not tell from its own.
+    fn move_house(&mut self, world: &mut World) -> bool {
+        let (mut channels, mut sessions) = (Vec::new(), Vec::new());
+        self.router.export_channels(&mut channels);
+        for (client, conn) in self.conns.iter().filter(|(_, conn)| !conn.closing) {
+            let mut session = Vec::new();
+            if !self.router.export(conn.id, &mut session) {
+                return false;
+            }
+            sessions.push((*client, session));
+        }
+        if self.num_asked > 0 {
+            return false;
+        }
+        self.router = self.successor.take().expect("the caller has seen it");
+        self.router.advance(now(world));
+        let moved = self.router.import_channels(&channels);
+        world
+            .trace(|| format!("router {} has moved with {} sessions: {moved:?}", self.index, sessions.len()));
+        self.by_slot.clear();
+        for (client, session) in sessions {
+            match self.router.import(0, &session) {
+                Ok(id) => {
+                    self.by_slot.insert(id.slot(), client);
+                    self.conns.get_mut(&client).expect("it was exported just now").id = id;
+                }
+                Err(error) => world.fail("moving", format!("client {}: {error}", client.0)),
+            }
+        }
+        if moved.is_err() {
+            world.fail("moving", "the channels of a router could not be imported".into());
+        }
+        true
     }
 
     fn take(&mut self, input: Input, world: &mut World) {
@@ -160,7 +215,10 @@ impl Host {
                 self.conns.remove(&client);
                 world.hang_up_on(client);
             }
-            Input::Answer(ticket, answer) => self.router.answer(ticket, answer),
+            Input::Answer(ticket, answer) => {
+                self.num_asked -= 1;
+                self.router.answer(ticket, answer);
+            }
             Input::Peer(peer, said) => self.peer(peer, said, world),
         }
     }
@@ -273,6 +331,7 @@ impl Host {
                 }
             }
             Effect::Authorize { ticket, request, .. } => {
+                self.num_asked += 1;
                 let answer = (world.decide)(&request);
                 let at = world.now + 1 + u64::from(world.random.below(world.decide_us));
                 world.trace(|| format!("router {} asks about {request:?}: {answer:?}", self.index));

@@ -78,6 +78,7 @@ impl Default for SimConfig {
 /// ```
 #[derive(Debug)]
 pub struct Sim {
+    config: Config,
     hosts: Vec<Host>,
     world: World,
 }
@@ -97,7 +98,7 @@ impl Sim {
             let router = Router::new(Config { shards, ..config.router.clone() }, Seed(random.next()));
             Host::new(usize::from(index), router)
         });
-        Self { hosts: hosts.collect(), world: World::new(config, seed) }
+        Self { hosts: hosts.collect(), config: config.router.clone(), world: World::new(config, seed) }
     }
 
     // ---- clients
@@ -195,6 +196,17 @@ impl Sim {
         let lane = &mut self.world.lanes[from][to];
         lane.stalled_until = lane.stalled_until.max(until);
         self.world.trace(|| alloc::format!("nothing arrives from router {from} at {to} for {ms} ms"));
+    }
+
+    /// A router that is alone moves with all its sessions and channels into a new one, as soon as it can. Clients have to
+    /// notice nothing.
+    ///
+    /// # Panics
+    /// If there are several routers.
+    pub fn move_house(&mut self) {
+        assert_eq!(self.hosts.len(), 1, "what other routers have of it does not move with a router");
+        let successor = Router::new(self.config.clone(), Seed(self.world.random.next()));
+        self.hosts[0].succeed(successor, &mut self.world);
     }
 
     // ---- time

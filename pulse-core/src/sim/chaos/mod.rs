@@ -237,7 +237,8 @@ impl Chaos {
     fn storm(&mut self) {
         let (a, b) = (self.random.below(self.routers as u32), self.random.below(self.routers as u32));
         let (a, b) = (a as usize, b as usize);
-        match self.random.below(4) {
+        match self.random.below(5) {
+            4 if self.routers == 1 => self.sim.move_house(),
             0 if self.weather.partitions && a != b => self.sim.partition(a, b),
             1 if self.weather.partitions && a != b => self.sim.heal(a, b),
             2 if (self.weather.overload || self.one_in(4)) && a != b => {
