@@ -113,7 +113,10 @@ impl Stage for Sockets {
             request.headers_mut().insert("sec-websocket-protocol", value);
         }
         let (socket, _) = tungstenite::client(request, tcp).expect("the server upgrades");
-        self.clients.push(Client { dialect, socket: Some(socket), reads: true, got: VecDeque::new() });
+        let mut client = Client { dialect, socket: Some(socket), reads: true, got: VecDeque::new() };
+        // What came with the answer to the upgrade is in the library's buffer, where no poll of the socket finds it.
+        client.read();
+        self.clients.push(client);
         ClientNo(self.clients.len() - 1)
     }
 
