@@ -30,7 +30,7 @@ pub use grant::{Namespace, Rule, Rules, SlowConsumer};
 pub use id::{ConnId, Ticket};
 pub use limits::{Heartbeat, Limits};
 pub use link::{Batch, Dialect, Framing, Kind, Link};
-pub use peer::{BadParcel, PeerId, PeerMessage, Shards};
+pub use peer::{BadParcel, PeerId, PeerMessage, PresenceRequest, Shards};
 pub use random::Seed;
 pub use router::{Config, ImportError, Router};
 pub use stats::Stats;

@@ -7,14 +7,13 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use crate::bytes::{Reader, Short, put_bytes, put_str, put_u64};
-use crate::channel::Subscriber;
 use crate::grant::is_channel_name;
 use crate::peer::Asked;
 use crate::presence;
 use crate::wire::{ErrorCode, Frame, Gap, MAX_SAFE, Unsubscribed, Value};
 use crate::{ConnId, Dialect, Link};
 
-use super::session::{State, Subscription};
+use super::session::State;
 use super::{Router, Slot};
 
 /// The version of both formats.
@@ -272,10 +271,7 @@ impl Router {
             }
             channel
         });
-        let subscriptions = &mut self.conns[slot as usize].subscriptions;
-        let place = self.channels.join(channel, Subscriber { slot, at: subscriptions.len() as u32 });
-        subscriptions.push(Subscription { channel, place });
-        self.stats.subscriptions += 1;
+        self.enter(slot, channel);
         let entry = self.channels.get(channel);
         if !entry.joining && !legacy {
             let missed = entry.offset.checked_sub(offset).filter(|_| epoch == entry.epoch);

@@ -8,8 +8,7 @@ use crate::peer::{Asked, Outbox, PeerMessage};
 use crate::wire::{Ack, ErrorCode, Frame};
 use crate::{BadParcel, ConnId, Effect, PeerId};
 
-use super::presence::first;
-use super::publications::{Source, bits};
+use super::publications::{Source, bits, first};
 use super::session::State;
 use super::{Router, Slot};
 
@@ -31,6 +30,14 @@ impl Unsent {
     /// Whether this turn holds as much for peers as a turn should.
     pub(super) fn is_full(&self) -> bool {
         self.bytes >= TURN_BYTES
+    }
+
+    /// Notes that there is something to carry to a peer, if there is.
+    fn list(&mut self, peer: u16, outbox: &mut Outbox) {
+        if !outbox.listed && outbox.len() > 0 {
+            outbox.listed = true;
+            self.peers.push_back(peer);
+        }
     }
 }
 
@@ -75,7 +82,7 @@ impl Router {
                 PeerMessage::Missed { channel: &entry.name, offset: entry.offset, changes }.encode(out);
             });
         }
-        self.list(peer.0);
+        self.unsent.list(peer.0, &mut self.outboxes[usize::from(peer.0)]);
         self.unpause(peer.0);
         self.close_overflowed();
     }
@@ -98,14 +105,12 @@ impl Router {
             }
             self.refuse_lost(slot, id);
         }
-        let leaves: Vec<u32> =
-            self.channels.iter().filter(|(_, c)| c.home == peer.0).map(|(at, _)| at).collect();
-        leaves.into_iter().for_each(|channel| self.lose_home(channel));
+        for channel in self.channels.which(|channel| channel.home == peer.0) {
+            self.lose_home(channel);
+        }
         self.lose_members(peer.0);
         let bit = 1 << peer.0;
-        let homes: Vec<u32> =
-            self.channels.iter().filter(|(_, c)| c.leaves & bit != 0).map(|(at, _)| at).collect();
-        for channel in homes {
+        for channel in self.channels.which(|channel| channel.leaves & bit != 0) {
             self.channels.get_mut(channel).leaves &= !bit;
             self.vacate(channel);
         }
@@ -120,9 +125,7 @@ impl Router {
         if self.unsent.busy {
             self.say(peer.0, PeerMessage::Busy { on: true });
         }
-        let leaves: Vec<u32> =
-            self.channels.iter().filter(|(_, c)| c.home == peer.0).map(|(at, _)| at).collect();
-        for channel in leaves {
+        for channel in self.channels.which(|channel| channel.home == peer.0) {
             self.ask_to_join(channel);
             self.join_again(channel);
         }
@@ -141,7 +144,7 @@ impl Router {
             }
             if let Some(parcel) = outbox.take() {
                 self.unsent.bytes -= parcel.len();
-                self.list(peer);
+                self.unsent.list(peer, outbox);
                 return Some(Effect::Send { to: PeerId(peer), parcel });
             }
         }
@@ -164,13 +167,33 @@ impl Router {
         outbox.append(encode);
         if outbox.writable {
             unsent.bytes += outbox.len() - before;
-            if !outbox.listed {
-                outbox.listed = true;
-                unsent.peers.push_back(peer);
-            }
+            unsent.list(peer, outbox);
         } else {
             unsent.changed = true;
         }
+    }
+
+    /// At home: tells some leaves of a channel, but those that take too little: it is noted that they miss this, `changes` of
+    /// presence or a publication. Returns how many do.
+    pub(super) fn pass_on(
+        outboxes: &mut [Outbox],
+        unsent: &mut Unsent,
+        leaves: u64,
+        channel: u32,
+        message: &PeerMessage<'_>,
+    ) -> u64 {
+        let changes = matches!(message, PeerMessage::Notice { .. });
+        let mut missed = 0;
+        for leaf in bits(leaves) {
+            let outbox = &mut outboxes[usize::from(leaf)];
+            if outbox.leaves_out() {
+                outbox.miss(channel, changes);
+                missed += 1;
+            } else {
+                Self::send(outboxes, unsent, leaf, |out| message.encode(out));
+            }
+        }
+        missed
     }
 
     /// Asks the others to hold their publishers back while a peer has more to take than it does, and tells them when that is
@@ -198,14 +221,6 @@ impl Router {
         Self::send(&mut self.outboxes, &mut self.unsent, peer, |out| message.encode(out));
     }
 
-    fn list(&mut self, peer: u16) {
-        let outbox = &mut self.outboxes[usize::from(peer)];
-        if !outbox.listed && outbox.len() > 0 {
-            outbox.listed = true;
-            self.unsent.peers.push_back(peer);
-        }
-    }
-
     /// A peer's outbox; `None` for a number that no peer has, this router's own included.
     fn outbox(&mut self, peer: PeerId) -> Option<&mut Outbox> {
         if peer.0 == self.config.shards.index { None } else { self.outboxes.get_mut(usize::from(peer.0)) }
@@ -228,7 +243,7 @@ impl Router {
             PeerMessage::Publish { ticket, channel, frame } => {
                 return self.on_publish(from, ticket, channel, frame);
             }
-            PeerMessage::Presence { .. } => self.on_presence(from, &message),
+            PeerMessage::Presence { ticket, request } => self.on_presence(from, ticket, &request),
             PeerMessage::Subscribed { ticket, epoch, offset, .. } => {
                 if let Some(Asked::Channel { channel }) = self.answered(from, ticket) {
                     self.on_subscribed(from, channel, ticket, epoch, offset);
@@ -300,8 +315,10 @@ impl Router {
             self.say(from, PeerMessage::Accepted { ticket, offset });
         }
         if let Some(channel) = channel {
-            let decoded = if self.reads_frames(channel) { Some(first(frame)?) } else { None };
-            self.deliver(channel, Source::Encoded(frame, decoded.as_ref()), key(decoded.as_ref()));
+            let policy = self.policy(channel);
+            let decoded = self.decode(policy, frame)?;
+            let source = Source::Encoded(frame, decoded.as_ref());
+            self.deliver(channel, source, self.meta(channel, policy, key(decoded.as_ref())));
         }
         Ok(())
     }
@@ -369,8 +386,10 @@ impl Router {
         let Some(channel) = self.settled_leaf(name) else { return Ok(()) };
         self.on_missed(channel, offset.saturating_sub(1), false);
         self.channels.get_mut(channel).offset = offset;
-        let decoded = if self.reads_frames(channel) { Some(first(frame)?) } else { None };
-        self.fan_out(channel, Source::Encoded(frame, decoded.as_ref()), key(decoded.as_ref()));
+        let policy = self.policy(channel);
+        let decoded = self.decode(policy, frame)?;
+        let meta = self.meta(channel, policy, key(decoded.as_ref()));
+        self.spread(channel, Source::Encoded(frame, decoded.as_ref()), meta);
         Ok(())
     }
 
