@@ -7,7 +7,7 @@ use wasm_bindgen_test::wasm_bindgen_test as test;
 
 use pulse_core::wire::PresenceAction::{Count, Join, Leave, Sync, Update};
 use pulse_core::wire::{Frame, Presence};
-use pulse_core::{Answer, Config, ConnId, Limits, Rule, Rules, SlowConsumer};
+use pulse_core::{Answer, Config, ConnId, Limits, PeerId, Rule, Rules, SlowConsumer};
 use support::{Cluster, World, connect, presence, publish, subscribe, unsubscribe};
 
 const A: &[u8] = b"\xa1a";
@@ -250,6 +250,18 @@ fn a_leaf_shows_what_its_home_knows() {
         assert_eq!(c.sees(clients[2]).last(), Some(&format!("{channel} -- of 0/0")));
         assert_eq!(c.router(home).stats().members, 0);
     }
+}
+
+#[test]
+fn a_join_in_a_channel_that_its_home_has_no_room_for_is_refused_for_that() {
+    let limits = Limits { max_channels: 2, ..Limits::default() };
+    let mut c = Cluster::new(2, &Config { limits, ..Config::default() });
+    let (here, there) = (c.client(0), c.client(1));
+    let taken = c.channel_of(1);
+    let wanted = (0..).map(|n| format!("w{n}")).find(|name| c.router(0).home(name) == PeerId(1)).unwrap();
+    c.subscribe(there, &taken);
+    c.send(here, &[subscribe(1, &wanted), presence(2, &wanted, Join, A), unsubscribe(3, &wanted)]);
+    assert_eq!(c.sees(here), ["ack 1", "ack 3", "error 2 1013"]);
 }
 
 #[test]

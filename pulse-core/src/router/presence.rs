@@ -225,7 +225,8 @@ impl Router {
                 self.people(channel, |presence| presence.join(owner, client, user, data));
                 Ok(())
             }
-            (PresenceAction::Join, None, _) => return Settled::Refused(ErrorCode::NOT_SUBSCRIBED),
+            // Only subscribers of a leaf get so far, so the home has just refused the leaf for want of room.
+            (PresenceAction::Join, None, _) => return Settled::Refused(ErrorCode::LIMIT_EXCEEDED),
             (PresenceAction::Update, _, Some(channel)) => {
                 self.crowds.change(channel, now, |presence| presence.update(client, data))
             }

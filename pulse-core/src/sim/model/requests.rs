@@ -128,6 +128,8 @@ impl Membership {
             (Wish::Presence(_), None) if forbidden => false,
             (Wish::Presence(_), Some(1007)) => asked.data.as_ref().is_some_and(|data| data.len() > MAX_DATA),
             (Wish::Presence(_), Some(1011)) => weather.partitions,
+            // The channel had no room at its home, of which a client that has left it meanwhile is not told.
+            (Wish::Presence(Join), Some(1013)) => weather.small,
             (Wish::Presence(Join), None) => is(true),
             (Wish::Presence(Join | Leave | Update), Some(1008)) => is(false),
             (Wish::Presence(Leave | Update), None) => is(true) && may_be(true),
