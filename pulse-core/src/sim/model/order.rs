@@ -204,7 +204,7 @@ impl<'a> Channel<'a> {
                 continue;
             }
             let early = matches!(publication.fate, Fate::Accepted(Some(at)) if at < stay.asked.1);
-            let late = stay.left.is_some_and(|left| publication.sent.at > left.1);
+            let late = stay.over.is_some_and(|over| publication.sent.at > over);
             possible += u64::from(!early && !late);
             if publication.sent.at > stay.acked.1 && matches!(publication.fate, Fate::Accepted(_)) {
                 // What gives way once it has left is not told, and what is kept still comes.

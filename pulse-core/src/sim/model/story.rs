@@ -138,6 +138,8 @@ pub(super) struct Stay {
     pub(super) acked: (usize, u64),
     /// Where in the log it asked to leave, or the connection ended, and when; never, where it stayed.
     pub(super) left: Option<(usize, u64)>,
+    /// When it heard that it has left, or the connection ended: what was published until then may still have been its.
+    pub(super) over: Option<u64>,
     /// What it received, with the place in the log.
     pub(super) received: Vec<(usize, Mark)>,
     pub(super) gaps: Vec<Told>,
@@ -224,6 +226,9 @@ impl Story {
                     && asked.answer.is_none_or(|answer| answer.code.is_none())
             });
             let left = leave.map(|asked| asked.sent).or_else(|| story.end.map(|end| end.0));
+            let end = story.end.map(|((_, at), _)| at);
+            let heard = leave.and_then(|asked| asked.answer).map(|answer| answer.got.1).or(end);
+            stay.over = heard.into_iter().chain(stay.left.map(|(_, at)| at)).min();
             stay.left = left.into_iter().chain(stay.left).min();
         }
         Ok(story)
@@ -415,7 +420,15 @@ impl Reader {
                     self.inside.insert(channel.clone(), self.story.stays.len());
                     let (asked, acked) = (asked.sent, answer.got);
                     let (received, gaps) = (Vec::new(), Vec::new());
-                    self.story.stays.push(Stay { channel, asked, acked, left: None, received, gaps });
+                    self.story.stays.push(Stay {
+                        channel,
+                        asked,
+                        acked,
+                        left: None,
+                        over: None,
+                        received,
+                        gaps,
+                    });
                 }
                 Wish::Unsubscribe => {
                     self.inside.remove(&channel);
