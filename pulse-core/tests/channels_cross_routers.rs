@@ -194,6 +194,43 @@ fn publishers_wait_wherever_they_are_for_a_leaf_that_takes_nothing() {
 }
 
 #[test]
+fn what_waited_for_a_peer_is_written_in_turns_of_the_usual_size() {
+    let mut c = Cluster::new(2, &Config::default());
+    let (publisher, here, there) = (c.client(0), c.client(0), c.client(1));
+    let channel = c.channel_of(0);
+    c.subscribe(here, &channel);
+    c.subscribe(there, &channel);
+    c.shut(0, 1);
+    let big = "x".repeat(60_000);
+    while c.worlds[0].effects.is_empty() {
+        c.send(publisher, &[publish(&channel, &big)]);
+        c.settle();
+    }
+    let waiting = [(); 30].map(|()| c.client(0));
+    for publisher in waiting {
+        c.send(publisher, &[publish(&channel, &big)]);
+    }
+    c.settle();
+    c.sees(here);
+    c.router(0).set_peer_writable(PeerId(1), true);
+    let mut sizes = vec![];
+    loop {
+        while let Some(batch) = c.router(0).poll_write() {
+            sizes.push(batch.payload().len());
+        }
+        let mut any = false;
+        while c.router(0).poll_effect().is_some() {
+            any = true;
+        }
+        if !any {
+            break;
+        }
+    }
+    assert!(sizes.iter().all(|size| *size < 2 * 60_000), "{sizes:?}");
+    assert!(sizes.iter().sum::<usize>() > 31 * 60_000, "all of it is written: {sizes:?}");
+}
+
+#[test]
 fn publishers_wait_for_a_home_that_takes_nothing_and_lose_nothing() {
     let mut c = Cluster::new(2, &Config::default());
     let (publisher, reader) = (c.client(0), c.client(1));

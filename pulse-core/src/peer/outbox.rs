@@ -24,7 +24,7 @@ pub(crate) struct Outbox {
     /// Channels of which publications were not passed on, and whether changes of presence were not either.
     pub(crate) missed: BTreeMap<u32, bool>,
     /// Connections that are not read from, because too much waits for this peer.
-    pub(crate) paused: Vec<ConnId>,
+    pub(crate) paused: VecDeque<ConnId>,
     requests: VecDeque<Option<Asked>>,
     /// The ticket of the first of `requests`.
     first: u64,
@@ -69,7 +69,7 @@ impl Outbox {
             parcels: VecDeque::new(),
             len: 0,
             missed: BTreeMap::new(),
-            paused: Vec::new(),
+            paused: VecDeque::new(),
             requests: VecDeque::new(),
             first: 1,
             num_open: 0,

@@ -20,6 +20,8 @@ pub(super) struct Unsent {
     bytes: usize,
     /// Peers that the host takes no parcels for.
     num_blocked: usize,
+    /// Whether a connection may wait for a peer.
+    pub(super) any_paused: bool,
     /// Whether something may have become crowded, or not be so any more.
     changed: bool,
     /// What the peers were told last.
@@ -83,7 +85,6 @@ impl Router {
             });
         }
         self.unsent.list(peer.0, &mut self.outboxes[usize::from(peer.0)]);
-        self.unpause(peer.0);
         self.close_overflowed();
     }
 
@@ -114,7 +115,6 @@ impl Router {
             self.channels.get_mut(channel).leaves &= !bit;
             self.vacate(channel);
         }
-        self.unpause(peer.0);
         self.close_overflowed();
     }
 
@@ -272,7 +272,6 @@ impl Router {
             PeerMessage::Notice { channel, frame } => return self.on_notice(channel, frame),
             PeerMessage::Busy { on } => {
                 self.outboxes[usize::from(from)].busy = on;
-                self.unpause(from);
             }
             PeerMessage::Missed { channel, offset, changes } => {
                 if let Some(channel) = self.settled_leaf(channel) {
@@ -325,11 +324,9 @@ impl Router {
 
     // ---- as leaf
 
-    /// Takes the request that an answer is for, and lets connections go on that waited for fewer to be open.
+    /// Takes the request that an answer is for.
     fn answered(&mut self, from: u16, ticket: u64) -> Option<Asked> {
-        let asked = self.outboxes[usize::from(from)].answered(ticket);
-        self.unpause(from);
-        asked
+        self.outboxes[usize::from(from)].answered(ticket)
     }
 
     /// A channel of this name that takes part and is at home elsewhere.
@@ -420,20 +417,31 @@ impl Router {
         }
     }
 
-    /// Lets connections go on that waited for a peer, while there is room.
-    fn unpause(&mut self, peer: u16) {
-        let outbox = &mut self.outboxes[usize::from(peer)];
-        if outbox.paused.is_empty() || (outbox.connected && outbox.is_full()) {
-            return;
+    /// Lets the next connection go on that waited for a peer which has room again or is gone; false if there is none.
+    pub(super) fn resume_next(&mut self) -> bool {
+        if !self.unsent.any_paused {
+            return false;
         }
-        for conn in core::mem::take(&mut outbox.paused) {
-            let waits = |slot: &Slot| {
-                self.conns[*slot as usize].waiting.as_ref().is_some_and(|waiting| waiting.ticket.is_none())
-            };
-            if let Some(slot) = self.live(conn).filter(waits) {
-                self.resume(slot, None);
+        self.unsent.any_paused = false;
+        for peer in 0..self.outboxes.len() {
+            let outbox = &mut self.outboxes[peer];
+            self.unsent.any_paused |= !outbox.paused.is_empty();
+            if outbox.connected && outbox.is_full() {
+                continue;
+            }
+            while let Some(conn) = self.outboxes[peer].paused.pop_front() {
+                let waits = |slot: &Slot| {
+                    let waiting = self.conns[*slot as usize].waiting.as_ref();
+                    waiting.is_some_and(|waiting| waiting.ticket.is_none())
+                };
+                if let Some(slot) = self.live(conn).filter(waits) {
+                    self.resume(slot, None);
+                    self.close_overflowed();
+                    return true;
+                }
             }
         }
+        false
     }
 }
 

@@ -47,8 +47,11 @@ impl Peers {
 }
 
 impl<E: Engine> Shard<E> {
-    /// Deals with one piece of mail; false if there is none.
+    /// Deals with one piece of mail; false if there is none that may be taken.
     pub(super) fn take_mail(&mut self) -> bool {
+        if !self.has_mail() {
+            return false;
+        }
         let Some((from, mail)) = self.mail.pop_front() else { return false };
         match mail {
             Mail::Parcel(parcel) => {
