@@ -3,11 +3,10 @@
 mod support;
 
 use std::thread;
-use std::time::Instant;
 
 use pulse_native::server::Drained;
 use pulse_native::ws::Opcode;
-use support::{Frame, Host, PATIENCE, frame, options, options_with};
+use support::{Frame, Host, frame, options, options_with};
 
 #[test]
 fn messages_of_every_size_come_back_in_order() {
