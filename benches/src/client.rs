@@ -26,6 +26,8 @@ pub struct Client {
     upgraded: bool,
     /// Bytes of an incomplete head or WebSocket frame.
     rest: Vec<u8>,
+    /// Bytes of the largest message so far.
+    largest: usize,
 }
 
 impl Client {
@@ -42,7 +44,7 @@ impl Client {
              Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n{protocol}\r\n"
         );
         stream.write_all(request.as_bytes())?;
-        Ok(Self { stream, dialect, upgraded: false, rest: Vec::new() })
+        Ok(Self { stream, dialect, upgraded: false, rest: Vec::new(), largest: 0 })
     }
 
     /// Connects, upgrades and opens a session.
@@ -86,7 +88,7 @@ impl Client {
     }
 
     /// The one message with which a fresh connection opens its session and subscribes, ready to be written after the
-    /// upgrade. [`is_subscribed`] knows its answer.
+    /// upgrade. `is_subscribed` knows its answer.
     #[must_use]
     pub fn opening(dialect: Dialect, channel: &str) -> Vec<u8> {
         let mut out = Vec::new();
@@ -105,6 +107,12 @@ impl Client {
     #[must_use]
     pub fn is_upgraded(&self) -> bool {
         self.upgraded
+    }
+
+    /// Bytes of the largest message that the server has sent so far.
+    #[must_use]
+    pub fn largest_message(&self) -> usize {
+        self.largest
     }
 
     /// From now on reads and writes return `WouldBlock` instead of waiting.
@@ -145,6 +153,12 @@ impl Client {
     /// As [`Read::read`], and if the server refuses the upgrade.
     pub fn read(&mut self, buffer: &mut [u8], mut on: impl FnMut(&[u8])) -> io::Result<usize> {
         let kept = self.rest.len();
+        if kept >= buffer.len() {
+            return Err(io::Error::other(format!(
+                "the server sent a message of more than {} bytes",
+                buffer.len()
+            )));
+        }
         buffer[..kept].copy_from_slice(&self.rest);
         let n = self.stream.read(&mut buffer[kept..])?;
         let mut bytes = &buffer[..kept + n];
@@ -154,7 +168,7 @@ impl Client {
             self.upgraded = true;
             bytes = &bytes[head..];
         }
-        let used = if self.upgraded { frames(bytes, self.dialect, &mut on) } else { 0 };
+        let used = if self.upgraded { frames(bytes, self.dialect, &mut self.largest, &mut on) } else { 0 };
         self.rest.clear();
         self.rest.extend_from_slice(&bytes[used..]);
         Ok(n)
@@ -188,10 +202,19 @@ pub(crate) fn is_subscribed(frame: &[u8], dialect: Dialect) -> io::Result<bool> 
     }
     match wire::decode(frame) {
         Ok(Frame::Ack(ack)) => Ok(ack.id == SUBSCRIBE_ID),
-        Ok(Frame::Error(error)) => Err(io::Error::other(format!("error {}: {}", error.code, error.message))),
-        Ok(Frame::Disconnect(end)) => Err(io::Error::other(format!("end {}: {}", end.code, end.reason))),
-        _ => Ok(false),
+        Ok(frame) => complaint(&frame).map_or(Ok(false), Err),
+        Err(_) => Ok(false),
     }
+}
+
+/// What the server has against a request, or against the whole connection.
+pub(crate) fn complaint(frame: &Frame<'_>) -> Option<io::Error> {
+    let (code, text) = match frame {
+        Frame::Error(error) => (error.code, error.message),
+        Frame::Disconnect(end) => (end.code, end.reason),
+        _ => return None,
+    };
+    Some(io::Error::other(format!("the server says {code}: {text}")))
 }
 
 /// The id that every subscription of these clients is requested under.
@@ -263,8 +286,9 @@ fn answer(bytes: &[u8]) -> io::Result<Option<usize>> {
     Ok(Some(at + 4))
 }
 
-/// Hands each frame in whole server messages to `on`; returns how many bytes these messages are.
-fn frames(bytes: &[u8], dialect: Dialect, on: &mut impl FnMut(&[u8])) -> usize {
+/// Hands each frame in whole server messages to `on`; returns how many bytes these messages are. `largest` is the
+/// largest of them, or what it was.
+fn frames(bytes: &[u8], dialect: Dialect, largest: &mut usize, on: &mut impl FnMut(&[u8])) -> usize {
     let mut at = 0;
     while bytes.len() >= at + 2 {
         let (len, head) = match bytes[at + 1] & 127 {
@@ -279,6 +303,7 @@ fn frames(bytes: &[u8], dialect: Dialect, on: &mut impl FnMut(&[u8])) -> usize {
             len => (usize::from(len), 2),
         };
         let Some(mut payload) = bytes.get(at + head..at + head + len) else { break };
+        *largest = len.max(*largest);
         if matches!(bytes[at] & 15, 1 | 2) && dialect == Dialect::Raw {
             on(payload);
         } else if bytes[at] & 15 == 2 {

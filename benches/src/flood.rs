@@ -8,9 +8,9 @@ use pulse_core::wire::{self, Frame, Payload, Publish};
 use rustix::buffer::spare_capacity;
 use rustix::event::epoll;
 
-use crate::client::message;
+use crate::client::{complaint, message};
 use crate::ledger::{Ledger, STAMP};
-use crate::{Dialect, Process, Server, Storm};
+use crate::{Client, Dialect, Process, Server, Storm};
 
 /// Publications in the block that a client writes from.
 const BLOCK: usize = 64;
@@ -57,6 +57,8 @@ pub struct FloodResult {
     pub elapsed: Duration,
     /// The server's CPU time meanwhile.
     pub cpu: Duration,
+    /// Bytes of the largest message that a client was sent.
+    pub largest: usize,
     /// The most resident memory that the server ever had, in bytes.
     pub peak: u64,
     /// This program's own share of one CPU, in per cent: above 90 the rate is its own limit, not the server's.
@@ -80,7 +82,7 @@ impl Flood {
             (0..self.clients).map(|n| Writer::new(dialect, n as u32, self.size)).collect();
         let mut ledgers: Vec<Ledger> = (0..self.clients).map(|_| Ledger::new(self.clients)).collect();
         let mut result = FloodResult::default();
-        let mut buffer = vec![0; 1 << 20];
+        let mut buffer = vec![0; 16 << 20];
         let mut events = Vec::with_capacity(1024);
         let (process, own) = (server.process(), Process::new(std::process::id()));
         let (cpu, own_cpu, begin) = (process.cpu(), own.cpu(), Instant::now());
@@ -98,12 +100,17 @@ impl Flood {
                 let n = data.u64() as usize;
                 let client = &mut crowd.clients[n];
                 if flags.contains(epoll::EventFlags::IN) {
+                    let mut end = None;
                     let read = client.read_some(&mut buffer, |frame| match received(frame, dialect) {
                         Received::Publication(payload) => ledgers[n].take(payload),
                         Received::Gap(count) => ledgers[n].told += count,
                         Received::Acknowledged => result.acknowledged += 1,
+                        Received::Complaint(why) => end = Some(why),
                         Received::Other => {}
                     });
+                    if let Some(why) = end {
+                        return Err(why.into());
+                    }
                     if unless_blocked(read)?.is_some() {
                         moved = Instant::now();
                     }
@@ -128,6 +135,7 @@ impl Flood {
         result.own_cpu = 100.0 * (own.cpu() - own_cpu).as_secs_f64() / result.elapsed.as_secs_f64();
         result.cpu = process.cpu() - cpu;
         result.peak = process.peak();
+        result.largest = crowd.clients.iter().map(Client::largest_message).max().unwrap_or(0);
         let mut orders = Vec::new();
         for (ledger, writer) in ledgers.iter().zip(&writers) {
             result.delivered += ledger.received;
@@ -162,6 +170,7 @@ enum Received<'a> {
     Publication(&'a [u8]),
     Gap(u64),
     Acknowledged,
+    Complaint(io::Error),
     Other,
 }
 
@@ -176,7 +185,8 @@ fn received(frame: &[u8], dialect: Dialect) -> Received<'_> {
         // A gap without a number tells nothing that could be counted.
         Ok(Frame::Gap(gap)) => Received::Gap(gap.count.unwrap_or(0)),
         Ok(Frame::Ack(ack)) if ack.id == LAST_ID => Received::Acknowledged,
-        _ => Received::Other,
+        Ok(frame) => complaint(&frame).map_or(Received::Other, Received::Complaint),
+        Err(_) => Received::Other,
     }
 }
 

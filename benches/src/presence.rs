@@ -1,12 +1,12 @@
 //! Some of many members of one channel leave while as many others join.
 
 use std::error::Error;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::time::{Duration, Instant};
 
 use pulse_core::wire::{self, Frame, Presence, PresenceAction, Value};
 
-use crate::client::{is_subscribed, message};
+use crate::client::{complaint, is_subscribed, message};
 use crate::{Client, Dialect, Process, Server, Storm};
 
 /// The id of every request about presence.
@@ -86,6 +86,14 @@ impl Turnover {
         }
         let joining = process.cpu() - cpu;
 
+        // Long enough after the last notice the next change is told at once: from there on each round is alike.
+        let (quiet, interval) = (Instant::now(), Duration::from_millis(members as u64 / 10 + 100));
+        while let Some(left) = interval.checked_sub(quiet.elapsed()) {
+            match crowd.wait(left, |client, n| read(client, &mut buffer, &mut told[n], &mut joined)) {
+                Err(error) if error.kind() != ErrorKind::TimedOut => return Err(error.into()),
+                _ => {}
+            }
+        }
         told.fill(Told::default());
         let (cpu, own_cpu, begin) = (process.cpu(), own.cpu(), Instant::now());
         for n in 0..changing {
@@ -136,9 +144,8 @@ fn read(client: &mut Client, buffer: &mut [u8], told: &mut Told, answers: &mut u
             told.clients = presence.clients.unwrap_or(told.clients);
         }
         Ok(Frame::Ack(ack)) if ack.id == PRESENCE_ID => *answers += 1,
-        Ok(Frame::Error(error)) => refused = Some(format!("error {}: {}", error.code, error.message)),
-        Ok(Frame::Disconnect(end)) => refused = Some(format!("end {}: {}", end.code, end.reason)),
-        _ => {}
+        Ok(frame) => refused = refused.take().or_else(|| complaint(&frame)),
+        Err(_) => {}
     })?;
-    refused.map_or(Ok(()), |text| Err(io::Error::other(text)))
+    refused.map_or(Ok(()), Err)
 }

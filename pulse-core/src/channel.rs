@@ -165,6 +165,11 @@ impl Channels {
         &mut self.channels[channel as usize]
     }
 
+    /// The indices of the channels of which this is true.
+    pub(crate) fn which(&self, is: impl Fn(&Channel) -> bool) -> Vec<u32> {
+        self.iter().filter(|(_, channel)| is(channel)).map(|(at, _)| at).collect()
+    }
+
     /// The channels that exist, in the order of their indices.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &Channel)> {
         (0..).zip(&self.channels).filter(|(_, channel)| !channel.name.is_empty())

@@ -18,6 +18,8 @@ mod presence;
 mod queue;
 mod random;
 mod router;
+#[cfg(feature = "sim")]
+pub mod sim;
 mod stats;
 mod time;
 pub mod wire;
@@ -28,7 +30,7 @@ pub use grant::{Namespace, Rule, Rules, SlowConsumer};
 pub use id::{ConnId, Ticket};
 pub use limits::{Heartbeat, Limits};
 pub use link::{Batch, Dialect, Framing, Kind, Link};
-pub use peer::{BadParcel, PeerId, PeerMessage, Shards};
+pub use peer::{BadParcel, PeerId, PeerMessage, PresenceRequest, Shards};
 pub use random::Seed;
 pub use router::{Config, ImportError, Router};
 pub use stats::Stats;

@@ -19,6 +19,9 @@ pub struct Limits {
     pub queue_bytes: u32,
     /// Bytes of data that one member of a channel's presence shows of itself. More gets error 1007.
     pub max_presence_size: u32,
+    /// Bytes that wait for a peer which takes nothing, beyond which publications for it are left out and told as missed. From an
+    /// eighth of it on, connections that publish to its subscribers, or through it, are not read from.
+    pub peer_bytes: u32,
 }
 
 impl Limits {
@@ -46,6 +49,7 @@ impl Default for Limits {
             max_message_size: 65_536,
             queue_bytes: 1 << 20,
             max_presence_size: 4_096,
+            peer_bytes: 8 << 20,
         }
     }
 }
@@ -84,10 +88,6 @@ pub(crate) const CLOSE_MS: u32 = 5_000;
 
 /// Bytes of the longest channel name.
 pub(crate) const CHANNEL_NAME_BYTES: usize = 256;
-
-/// Bytes that wait for a peer which takes nothing, beyond which publications for it are left out and told as missed, and
-/// connections that want to publish through it are not read from.
-pub(crate) const PEER_BYTES: usize = 1 << 20;
 
 /// Requests that a peer has not answered, beyond which connections that ask more of it are not read from.
 pub(crate) const PEER_REQUESTS: usize = 16 * 1024;

@@ -1,7 +1,7 @@
 //! What a connection that cannot take more still has to get: whole frames, in order, bounded by bytes.
 //!
-//! When the bound is reached, each channel's policy decides what gives way. What is lost leaves a gap where its first frame was,
-//! one for each channel, which is told there.
+//! When the bound is reached, each channel's policy decides what gives way. What is lost leaves a gap in its place, which is told
+//! there; losses of one channel between two answers share the first one's.
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
@@ -75,14 +75,11 @@ impl Entry {
         }
     }
 
-    fn is_gap_of(&self, of: u32) -> bool {
-        matches!(self, Self::Gap { channel, .. } if *channel == of)
-    }
-
     fn cost(&self) -> usize {
         match self {
             Self::Frame(_, bytes) => cost(bytes),
-            Self::Gap { .. } => 0,
+            // Less than any frame: so losing one always makes room.
+            Self::Gap { .. } => Queue::OVERHEAD / 2,
         }
     }
 }
@@ -142,7 +139,7 @@ impl Queue {
                 Entry::Gap { channel: of, count } if *of == channel => {
                     let mut frame = Vec::new();
                     tell_gap(self.dialect, name, *count, &mut frame);
-                    self.bytes += cost(&frame);
+                    self.bytes += cost(&frame) - Self::OVERHEAD / 2;
                     *entry = Entry::Frame(Meta::CONTROL, frame.into());
                 }
                 _ => {}
@@ -195,29 +192,27 @@ impl Queue {
         self.note_loss(meta, at)
     }
 
-    /// Notes that a frame which had this place is lost. A channel has one gap, where the first of it is missing.
+    /// Notes that a frame which had this place is lost.
     fn note_loss(&mut self, meta: Meta, at: usize) -> u64 {
         let lost = u64::from(!meta.notice);
         // A client of the first release does not know the frame.
         if meta.channel == NO_CHANNEL || self.dialect == Dialect::Legacy {
             return lost;
         }
-        let mut place = at;
-        let mut total = lost;
-        if let Some(old) = self.entries.iter().position(|entry| entry.is_gap_of(meta.channel)) {
-            if let Some(Entry::Gap { count, .. }) = self.entries.get_mut(old)
-                && old < at
-            {
-                *count += lost;
-                return lost;
+        // Not across an answer: it may be a list of members, which later changes would be missing from.
+        for entry in self.entries.iter_mut().take(at).rev() {
+            match entry {
+                Entry::Gap { channel, count } if *channel == meta.channel => {
+                    *count += lost;
+                    return lost;
+                }
+                Entry::Frame(other, _) if !other.may_be_lost() => break,
+                _ => {}
             }
-            let Some(Entry::Gap { count, .. }) = self.entries.remove(old) else {
-                unreachable!("it was found there")
-            };
-            total += count;
-            place = at.min(self.entries.len());
         }
-        self.entries.insert(place, Entry::Gap { channel: meta.channel, count: total });
+        let gap = Entry::Gap { channel: meta.channel, count: lost };
+        self.bytes += gap.cost();
+        self.entries.insert(at, gap);
         lost
     }
 }
@@ -245,7 +240,8 @@ mod tests {
     use alloc::string::String;
     use alloc::{format, vec};
 
-    const ROOM_FOR_TWO: usize = 2 * (Queue::OVERHEAD + 10);
+    /// And for a gap.
+    const ROOM_FOR_TWO: usize = 2 * (Queue::OVERHEAD + 10) + Queue::OVERHEAD / 2;
 
     fn queue() -> Queue {
         Queue::new(Dialect::V1)
@@ -333,7 +329,19 @@ mod tests {
             push(&mut q, Meta::CONTROL, name, ROOM_FOR_TWO).unwrap();
         }
         assert_eq!(push(&mut q, of(SlowConsumer::DropOldest), b'b', ROOM_FOR_TWO), Ok(1));
-        assert_eq!(take(&mut q), ["gap of 2", "x", "y"]);
+        assert_eq!(take(&mut q), ["gap of 1", "x", "y", "gap of 1"]);
+    }
+
+    #[test]
+    fn losses_on_both_sides_of_an_answer_are_told_on_both_sides() {
+        let mut q = queue();
+        push(&mut q, of(SlowConsumer::DropOldest), b'a', ROOM_FOR_TWO).unwrap();
+        push(&mut q, Meta::CONTROL, b'x', ROOM_FOR_TWO).unwrap();
+        for name in *b"bcd" {
+            push(&mut q, of(SlowConsumer::DropOldest), name, ROOM_FOR_TWO).unwrap();
+        }
+        assert_eq!(take(&mut q), ["gap of 1", "x", "gap of 3"]);
+        assert_eq!(q.bytes(), 0);
     }
 
     #[test]
@@ -362,16 +370,16 @@ mod tests {
     }
 
     #[test]
-    fn a_gap_stands_where_the_first_frame_is_missing() {
+    fn gaps_stand_where_frames_are_missing() {
         let mut q = queue();
         let keyed = |channel, key| Meta::publication(channel, key, SlowConsumer::LatestPerKey);
         push(&mut q, Meta::CONTROL, b'x', 1000).unwrap();
         for (channel, key, name) in [(1, 0, b'a'), (2, 7, b'b'), (1, 8, b'c'), (1, 8, b'd'), (2, 7, b'e')] {
             push(&mut q, keyed(channel, key), name, 1000).unwrap();
         }
-        // c is lost in the middle; then, for want of room, a in front of it.
-        push(&mut q, Meta::CONTROL, b'y', 4 * (Queue::OVERHEAD + 5)).unwrap();
-        assert_eq!(take(&mut q), ["x", "gap of 2", "gap of 1", "d", "e", "y"]);
+        // b and c are lost in the middle; then, for want of room, a in front of them.
+        push(&mut q, Meta::CONTROL, b'y', 380).unwrap();
+        assert_eq!(take(&mut q), ["x", "gap of 1", "gap of 1", "gap of 1", "d", "e", "y"]);
     }
 
     #[test]

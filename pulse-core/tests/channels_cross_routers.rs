@@ -95,6 +95,23 @@ fn a_subscription_that_ends_before_the_home_has_answered_leaves_nothing_behind()
 }
 
 #[test]
+fn an_answer_for_a_channel_that_is_gone_is_not_taken_for_the_one_in_its_place() {
+    let mut c = Cluster::new(3, &Config::default());
+    let (client, publisher) = (c.client(0), c.client(2));
+    let (gone, wanted) = (c.channel_of(1), c.channel_of(2));
+    c.subscribe(publisher, &wanted);
+    c.send(publisher, &[publish(&wanted, "one")]);
+    c.settle();
+    // Both are the first thing that their homes are asked, and the second takes the index of the first.
+    c.shut(2, 0);
+    c.send(client, &[subscribe(1, &gone), unsubscribe(2, &gone), subscribe(3, &wanted)]);
+    c.settle();
+    c.reopen(2, 0);
+    c.send(publisher, &[publish(&wanted, "two")]);
+    assert_eq!(c.sees(client), ["ack 1", "ack 2", "ack 3", &format!("{wanted} two")]);
+}
+
+#[test]
 fn the_limit_of_channels_is_shared_and_told_through_the_leaf() {
     let limits = Limits { max_channels: 4, ..Limits::default() };
     let mut c = Cluster::new(2, &Config { limits, ..Config::default() });
@@ -116,34 +133,101 @@ fn the_limit_of_channels_is_shared_and_told_through_the_leaf() {
     assert_eq!(c.sees(client), ["ack 9", "ack 10"]);
 }
 
+/// Two MiB are on their way to a home before it learns that its leaf takes nothing.
 #[test]
 fn a_leaf_that_takes_too_little_is_told_how_much_it_missed() {
-    let mut c = Cluster::new(2, &Config::default());
-    let (publisher, reader) = (c.client(1), c.client(0));
+    let limits = Limits { peer_bytes: 1 << 20, ..Limits::default() };
+    let mut c = Cluster::new(3, &Config { limits, ..Config::default() });
+    let (publisher, reader) = (c.client(2), c.client(0));
     let channel = c.channel_of(1);
     let quiet = (0..).map(|n| format!("q{n}")).find(|q| c.router(0).home(q) == PeerId(1)).unwrap();
     c.subscribe(reader, &channel);
     c.subscribe(reader, &quiet);
     c.shut(1, 0);
+    c.delay(2, 1);
     let big = "x".repeat(10_000);
     for _ in 0..200 {
         c.send(publisher, &[publish(&channel, &big)]);
     }
     c.send(publisher, &[publish(&quiet, "hush")]);
+    c.reopen(2, 1);
     assert_eq!(c.sees(reader), Vec::<String>::new());
     c.reopen(1, 0);
     let seen = c.sees(reader);
     let received = seen.iter().filter(|line| line.ends_with('x')).count();
     assert!((100..110).contains(&received), "a MiB is kept: {received}");
-    let gaps: Vec<&String> = seen.iter().filter(|line| line.starts_with("gap")).collect();
+    let mut gaps: Vec<String> = seen.iter().filter(|line| line.starts_with("gap")).cloned().collect();
+    gaps.sort();
     let mut expected =
         [format!("gap {channel} {} overloaded", 200 - received), format!("gap {quiet} 1 overloaded")];
-    let mut gaps: Vec<String> = gaps.into_iter().cloned().collect();
-    gaps.sort();
     expected.sort();
     assert_eq!(gaps, expected);
     c.send(publisher, &[publish(&channel, "after")]);
     assert_eq!(c.sees(reader), [format!("{channel} after")]);
+}
+
+#[test]
+fn publishers_wait_wherever_they_are_for_a_leaf_that_takes_nothing() {
+    let mut c = Cluster::new(3, &Config::default());
+    let (at_home, elsewhere, reader) = (c.client(1), c.client(2), c.client(0));
+    let channel = c.channel_of(1);
+    c.subscribe(reader, &channel);
+    c.shut(1, 0);
+    let big = "x".repeat(60_000);
+    let mut sent = 0;
+    for publisher in [at_home, elsewhere] {
+        while c.worlds[usize::from(publisher.0)].effects.is_empty() {
+            sent += 1;
+            c.send(publisher, &[publish(&channel, &format!("{sent}{big}"))]);
+            c.settle();
+            assert!(sent < 100, "a publisher is paused");
+        }
+    }
+    assert_eq!(c.sees(reader), Vec::<String>::new());
+    c.reopen(1, 0);
+    let seen = c.sees(reader);
+    assert_eq!(seen.len(), sent, "nothing is lost");
+    for world in [1, 2] {
+        let effects = c.worlds[world].effects.join(", ");
+        assert!(effects.ends_with(" false"), "router {world} reads again: {effects}");
+    }
+}
+
+#[test]
+fn what_waited_for_a_peer_is_written_in_turns_of_the_usual_size() {
+    let mut c = Cluster::new(2, &Config::default());
+    let (publisher, here, there) = (c.client(0), c.client(0), c.client(1));
+    let channel = c.channel_of(0);
+    c.subscribe(here, &channel);
+    c.subscribe(there, &channel);
+    c.shut(0, 1);
+    let big = "x".repeat(60_000);
+    while c.worlds[0].effects.is_empty() {
+        c.send(publisher, &[publish(&channel, &big)]);
+        c.settle();
+    }
+    let waiting = [(); 30].map(|()| c.client(0));
+    for publisher in waiting {
+        c.send(publisher, &[publish(&channel, &big)]);
+    }
+    c.settle();
+    c.sees(here);
+    c.router(0).set_peer_writable(PeerId(1), true);
+    let mut sizes = vec![];
+    loop {
+        while let Some(batch) = c.router(0).poll_write() {
+            sizes.push(batch.payload().len());
+        }
+        let mut any = false;
+        while c.router(0).poll_effect().is_some() {
+            any = true;
+        }
+        if !any {
+            break;
+        }
+    }
+    assert!(sizes.iter().all(|size| *size < 2 * 60_000), "{sizes:?}");
+    assert!(sizes.iter().sum::<usize>() > 31 * 60_000, "all of it is written: {sizes:?}");
 }
 
 #[test]
@@ -209,7 +293,7 @@ fn a_channel_that_began_anew_meanwhile_is_a_gap_of_unknown_size() {
 }
 
 #[test]
-fn nothing_is_told_when_nothing_was_missed() {
+fn a_home_that_was_lost_is_a_gap_even_where_no_publication_was_missed() {
     let mut c = Cluster::new(2, &Config::default());
     let (here, there) = (c.client(0), c.client(1));
     let channel = c.channel_of(1);
@@ -217,7 +301,7 @@ fn nothing_is_told_when_nothing_was_missed() {
     c.subscribe(there, &channel);
     c.part(0, 1);
     c.rejoin(0, 1);
-    assert_eq!(c.sees(here), Vec::<String>::new());
+    assert_eq!(c.sees(here), [format!("gap {channel} 0 peer_lost")]);
 }
 
 #[test]

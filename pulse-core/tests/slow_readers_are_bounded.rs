@@ -6,7 +6,7 @@ mod support;
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
 use pulse_core::wire::{Frame, Publish};
-use pulse_core::{Config, Limits, Rules, SlowConsumer};
+use pulse_core::{Config, ConnId, Limits, Rules, SlowConsumer};
 use support::{World, publish, publish_with_id, subscribe, unsubscribe};
 
 fn world(queue_bytes: u32) -> World {
@@ -188,15 +188,20 @@ fn answers_are_kept_where_publications_give_way() {
     assert_eq!(acks, expected);
 }
 
+/// More than a reader's bound holds: 100 publications, of which 4 fit.
+fn flood(w: &mut World, publisher: ConnId) {
+    for _ in 0..100 {
+        w.send(publisher, &publish("news", &"x".repeat(2_000)));
+    }
+}
+
 #[test]
 fn who_leaves_while_blocked_is_told_of_the_gap_before_that() {
     let mut w = world_with(SlowConsumer::DropOldest);
     let (slow, publisher) = (w.client(), w.client());
     w.subscribe(slow, "news");
     w.router.set_writable(slow, false);
-    for _ in 0..100 {
-        w.send(publisher, &publish("news", &"x".repeat(2_000)));
-    }
+    flood(&mut w, publisher);
     w.send(slow, &unsubscribe(2, "news"));
     w.send(publisher, &publish("news", "later"));
     w.router.set_writable(slow, true);
@@ -212,9 +217,7 @@ fn who_subscribes_while_blocked_is_acked_before_it_is_told_of_a_gap() {
     let (slow, publisher) = (w.client(), w.client());
     w.router.set_writable(slow, false);
     w.send(slow, &subscribe(1, "news"));
-    for _ in 0..100 {
-        w.send(publisher, &publish("news", &"x".repeat(2_000)));
-    }
+    flood(&mut w, publisher);
     w.router.set_writable(slow, true);
     assert_eq!(w.sees(slow)[..2], ["ack 1", "gap news 96"]);
 }
@@ -225,9 +228,7 @@ fn who_is_closed_while_blocked_is_told_of_the_gap_before_the_end() {
     let (slow, publisher) = (w.client(), w.client());
     w.subscribe(slow, "news");
     w.router.set_writable(slow, false);
-    for _ in 0..100 {
-        w.send(publisher, &publish("news", &"x".repeat(2_000)));
-    }
+    flood(&mut w, publisher);
     w.router.receive(slow, pulse_core::Kind::Binary, b"nonsense");
     w.router.set_writable(slow, true);
     let seen = w.sees(slow);

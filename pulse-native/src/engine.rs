@@ -48,6 +48,15 @@ pub trait Engine {
     fn poll_effect(&mut self) -> Option<Effect>;
     /// When `advance` is due at the latest.
     fn poll_timeout(&self) -> Option<Time>;
+    /// Bytes that wait for this connection within the engine.
+    fn queued_bytes(&self, conn: ConnId) -> usize {
+        let _ = conn;
+        0
+    }
+    /// Bytes that wait for all connections within the engine: with them a host decides to read from nobody.
+    fn backlog_bytes(&self) -> usize {
+        0
+    }
     /// Counters for metrics.
     fn stats(&self) -> Stats;
 }
@@ -97,6 +106,12 @@ impl Engine for Router {
     }
     fn poll_timeout(&self) -> Option<Time> {
         self.poll_timeout()
+    }
+    fn queued_bytes(&self, conn: ConnId) -> usize {
+        self.queued_bytes(conn)
+    }
+    fn backlog_bytes(&self) -> usize {
+        self.backlog_bytes()
     }
     fn stats(&self) -> Stats {
         self.stats()

@@ -53,7 +53,8 @@ pub struct Options {
     pub shutdown_timeout_ms: u64,
     /// Time over which clients spread their return when the server stops.
     pub retry_spread_ms: u32,
-    /// While a shard reads from nobody because too much is unsent, clients that take nothing for this long are cut off.
+    /// While a shard reads from nobody because too much is unsent: after how long what waits for clients that take nothing
+    /// at all no longer counts, so that the others go on.
     pub stall_timeout_ms: u64,
     /// Threads with an engine of their own, 1 to 64; less counts as 1, more as 64.
     pub shards: usize,
@@ -76,7 +77,7 @@ impl Default for Options {
             handshake_timeout_ms: 10_000,
             shutdown_timeout_ms: 10_000,
             retry_spread_ms: 5_000,
-            stall_timeout_ms: 5_000,
+            stall_timeout_ms: 1_000,
             shards: 1,
             authorize: None,
         }

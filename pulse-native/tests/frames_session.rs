@@ -137,13 +137,13 @@ fn a_frame_is_understood_however_its_message_is_cut_into_fragments() {
     let server = Running::start();
     let mut client = server.client();
     let mut message = Vec::new();
-    for frame in [subscribe(1, "c"), publication("c", &[5; 300]), Frame::Ping { timestamp: Some(2) }] {
+    for frame in [Frame::Ping { timestamp: Some(2) }, subscribe(1, "c"), publication("c", &[5; 300])] {
         frame.encode(&mut message);
     }
     client.send_fragments(message.chunks(7));
+    client.expect(&Frame::Pong { timestamp: Some(2) });
     client.expect(&ack(1));
     client.expect(&publication("c", &[5; 300]));
-    client.expect(&Frame::Pong { timestamp: Some(2) });
 }
 
 #[test]

@@ -116,7 +116,7 @@ fn wasm(project: &Project, tally: &mut Tally) -> Result {
 fn bare(project: &Project, _: &mut Tally) -> Result {
     let toolchain = Toolchain::bare()?;
     println!("{BARE}: {}", toolchain.describe());
-    toolchain.cargo(project, "build --package pulse-core", BARE).run()
+    toolchain.cargo(project, "build --package pulse-core --features sim", BARE).run()
 }
 
 fn long(project: &Project, tally: &mut Tally) -> Result {

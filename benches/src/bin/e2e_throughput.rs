@@ -15,7 +15,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let seconds: u64 =
         args.next().map_or(Ok(5), |arg| arg.parse()).map_err(|_| "seconds: a number, by default 5")?;
     let rest: Vec<String> = args.collect();
-    let rest: Vec<&str> = rest.iter().map(String::as_str).collect();
+    // On a busy machine this program is a slow reader at times: that is to cost it publications, not the connection.
+    let own = ["--channels-slow-consumer", "drop_oldest"];
+    let rest: Vec<&str> = own.into_iter().chain(rest.iter().map(String::as_str)).collect();
     let cores = Cores::split(&Cores::available()?, 1);
     let server = Server::start(&rest, Some(&cores))?;
     let result = blast(&server, Dialect::V1, count, 64, Duration::from_secs(seconds))?;

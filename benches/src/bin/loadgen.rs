@@ -85,6 +85,11 @@ impl Contender {
         let args = [
             "--server-shards",
             &shards,
+            // As long as Bun waits: clients that only listen for a while are not asked whether they live.
+            "--heartbeat-interval-ms",
+            "120000",
+            "--heartbeat-timeout-ms",
+            "240000",
             "--limits-queue-bytes",
             "16777216",
             // As Bun does: a slow reader stays, and misses something.
@@ -248,6 +253,7 @@ fn blast_200(server: &Server, dialect: Dialect) -> Outcome {
         ("last publications acknowledged", by_pulse(result.acknowledged)),
         ("M deliveries a second", result.delivered as f64 / 1e6 / result.elapsed.as_secs_f64()),
         ("M deliveries a server CPU second", result.delivered as f64 / 1e6 / result.cpu.as_secs_f64()),
+        ("largest message KB", result.largest as f64 / 1e3),
         ("peak MB", result.peak as f64 / 1e6),
         ("load's CPU %", result.own_cpu),
     ])

@@ -35,28 +35,12 @@ pub enum PeerMessage<'a> {
         frame: &'a [u8],
     },
     /// To the home: a member came, went or changed, or somebody asks for the members. Join, leave and update are
-    /// answered by `Accepted` or `Refused`, sync and count by `Reply`; with ticket 0 nothing is answered.
+    /// answered by `Accepted` or `Refused`, sync and count by `Reply`, unless `ticket` is 0.
     Presence {
         /// Pairs the answer; 0 wants none.
         ticket: u64,
-        /// Channel name.
-        channel: &'a str,
         /// What happened or is asked.
-        action: PresenceAction,
-        /// The client's name, as a number.
-        client: u64,
-        /// The id that a `Reply` answers under.
-        id: u64,
-        /// Leave: the connection has ended, so that the member may come back as another client.
-        gone: bool,
-        /// Join: who the client is.
-        user: Option<&'a str>,
-        /// Join and update: one MessagePack value. Empty for none.
-        data: &'a [u8],
-        /// Sync: the client after which the page begins.
-        after: Option<u64>,
-        /// Sync: members of the page at most.
-        limit: u64,
+        request: PresenceRequest<'a>,
     },
     /// To a leaf: publications follow from the one after `offset` on.
     Subscribed {
@@ -115,6 +99,34 @@ pub enum PeerMessage<'a> {
         /// Whether changes of presence were not passed on either.
         changes: bool,
     },
+    /// To everybody: this router has as much to pass on as it can hold, so nothing more should be published through it for now.
+    Busy {
+        /// `false` ends that.
+        on: bool,
+    },
+}
+
+/// What a client does or asks about the members of a channel, as its home is told.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct PresenceRequest<'a> {
+    /// Channel name.
+    pub channel: &'a str,
+    /// What happened or is asked.
+    pub action: PresenceAction,
+    /// The client's name, as a number.
+    pub client: u64,
+    /// The id that a `Reply` answers under.
+    pub id: u64,
+    /// Leave: the connection has ended, so that the member may come back as another client.
+    pub gone: bool,
+    /// Join: who the client is.
+    pub user: Option<&'a str>,
+    /// Join and update: one MessagePack value. Empty for none.
+    pub data: &'a [u8],
+    /// Sync: the client after which the page begins.
+    pub after: Option<u64>,
+    /// Sync: members of the page at most.
+    pub limit: u64,
 }
 
 /// Bytes that are no parcel of this version.
@@ -146,6 +158,7 @@ const REPLY: u8 = 8;
 const PUBLICATION: u8 = 9;
 const NOTICE: u8 = 10;
 const MISSED: u8 = 11;
+const BUSY: u8 = 12;
 
 impl<'a> PeerMessage<'a> {
     /// Appends the message to a parcel.
@@ -172,7 +185,8 @@ impl<'a> PeerMessage<'a> {
             Self::Publish { ticket, channel, frame } => {
                 put_publish(out, ticket, channel, |out| out.extend_from_slice(frame));
             }
-            Self::Presence { ticket, channel, action, client, id, gone, user, data, after, limit } => {
+            Self::Presence { ticket, request } => {
+                let PresenceRequest { channel, action, client, id, gone, user, data, after, limit } = request;
                 out.extend_from_slice(&[PRESENCE, action as u8, u8::from(gone)]);
                 out.extend_from_slice(&[u8::from(user.is_some()), u8::from(after.is_some())]);
                 for number in [ticket, client, id, limit, after.unwrap_or(0)] {
@@ -220,6 +234,7 @@ impl<'a> PeerMessage<'a> {
                 put_u64(out, offset);
                 put_str(out, channel);
             }
+            Self::Busy { on } => out.extend_from_slice(&[BUSY, u8::from(on)]),
         }
     }
 
@@ -234,19 +249,13 @@ impl<'a> PeerMessage<'a> {
             UNSUBSCRIBE => Self::Unsubscribe { channel: r.str()? },
             PUBLISH => Self::Publish { ticket: r.u64()?, channel: r.str()?, frame: r.bytes()? },
             PRESENCE => {
-                let action = match r.u8()? {
-                    0 => PresenceAction::Join,
-                    1 => PresenceAction::Leave,
-                    2 => PresenceAction::Update,
-                    3 => PresenceAction::Sync,
-                    4 => PresenceAction::Count,
-                    _ => return Err(BadParcel),
-                };
+                let action = PresenceAction::from_number(r.u8()?.into()).ok_or(BadParcel)?;
                 let (gone, has_user, has_after) = (r.u8()? != 0, r.u8()? != 0, r.u8()? != 0);
                 let [ticket, client, id, limit, after] = [r.u64()?, r.u64()?, r.u64()?, r.u64()?, r.u64()?];
                 let (channel, user, data) = (r.str()?, r.str()?, r.bytes()?);
                 let (user, after) = (has_user.then_some(user), has_after.then_some(after));
-                Self::Presence { ticket, channel, action, client, id, gone, user, data, after, limit }
+                let request = PresenceRequest { channel, action, client, id, gone, user, data, after, limit };
+                Self::Presence { ticket, request }
             }
             SUBSCRIBED => {
                 let (ticket, offset, epoch) = (r.u64()?, r.u64()?, u32::from_le_bytes(r.array()?));
@@ -264,6 +273,7 @@ impl<'a> PeerMessage<'a> {
                 let (changes, offset) = (r.u8()? != 0, r.u64()?);
                 Self::Missed { channel: r.str()?, offset, changes }
             }
+            BUSY => Self::Busy { on: r.u8()? != 0 },
             _ => return Err(BadParcel),
         };
         Ok((message, r.0))
@@ -292,15 +302,17 @@ mod tests {
     fn all() -> Vec<PeerMessage<'static>> {
         let presence = |action, user, after| PeerMessage::Presence {
             ticket: 1,
-            channel: "c",
-            action,
-            client: u64::MAX,
-            id: 3,
-            gone: action == PresenceAction::Leave,
-            user,
-            data: &[0xc0],
-            after,
-            limit: 9,
+            request: PresenceRequest {
+                channel: "c",
+                action,
+                client: u64::MAX,
+                id: 3,
+                gone: action == PresenceAction::Leave,
+                user,
+                data: &[0xc0],
+                after,
+                limit: 9,
+            },
         };
         [
             PeerMessage::Subscribe { ticket: 1, channel: "a" },
@@ -318,6 +330,7 @@ mod tests {
             PeerMessage::Publication { channel: "d", offset: 5, frame: &[9; 300] },
             PeerMessage::Notice { channel: "e", frame: &[8] },
             PeerMessage::Missed { channel: "f", offset: 6, changes: true },
+            PeerMessage::Busy { on: true },
         ]
         .into()
     }

@@ -4,7 +4,7 @@ use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 
 use crate::ConnId;
-use crate::limits::{PEER_BYTES, PEER_REQUESTS};
+use crate::limits::{PEER_REQUESTS, TURN_BYTES};
 
 /// One direction of a session between two routers: from this one to a peer.
 #[derive(Debug)]
@@ -13,18 +13,23 @@ pub(crate) struct Outbox {
     pub(crate) connected: bool,
     /// Whether the host takes parcels for it.
     pub(crate) writable: bool,
+    /// Whether the peer has said that it has enough to pass on, so that nothing more should be published through it.
+    pub(crate) busy: bool,
     /// Whether it is listed among those that have something to send.
     pub(crate) listed: bool,
-    /// Messages that were not handed out yet.
-    pub(crate) parcel: Vec<u8>,
+    /// Messages that were not handed out yet, in parcels of about as much as a turn should hold: a peer takes a parcel whole.
+    parcels: VecDeque<Vec<u8>>,
+    /// Bytes of them.
+    len: usize,
     /// Channels of which publications were not passed on, and whether changes of presence were not either.
     pub(crate) missed: BTreeMap<u32, bool>,
     /// Connections that are not read from, because too much waits for this peer.
-    pub(crate) paused: Vec<ConnId>,
+    pub(crate) paused: VecDeque<ConnId>,
     requests: VecDeque<Option<Asked>>,
     /// The ticket of the first of `requests`.
     first: u64,
     num_open: usize,
+    bound: usize,
 }
 
 /// A request that a peer has to answer.
@@ -54,28 +59,61 @@ pub(crate) enum Asked {
 }
 
 impl Outbox {
-    pub(crate) fn new() -> Self {
+    /// `bound` is [`Limits::peer_bytes`](crate::Limits::peer_bytes).
+    pub(crate) fn new(bound: usize) -> Self {
         Self {
             connected: true,
             writable: true,
+            busy: false,
             listed: false,
-            parcel: Vec::new(),
+            parcels: VecDeque::new(),
+            len: 0,
             missed: BTreeMap::new(),
-            paused: Vec::new(),
+            paused: VecDeque::new(),
             requests: VecDeque::new(),
             first: 1,
             num_open: 0,
+            bound,
         }
     }
 
-    /// Whether so much waits that publications are not passed on, and publishers have to wait.
+    /// Whether connections that want something of the peer have to wait.
     pub(crate) fn is_full(&self) -> bool {
-        (!self.writable && self.parcel.len() >= PEER_BYTES) || self.num_open >= PEER_REQUESTS
+        self.is_crowded() || self.busy || self.num_open >= PEER_REQUESTS
+    }
+
+    /// Whether so much waits for it that publishers to its subscribers have to wait.
+    pub(crate) fn is_crowded(&self) -> bool {
+        !self.writable && self.len >= self.bound / 8
     }
 
     /// Whether publications for it are left out.
     pub(crate) fn leaves_out(&self) -> bool {
-        !self.writable && self.parcel.len() >= PEER_BYTES
+        !self.writable && self.len >= self.bound
+    }
+
+    /// Bytes that were not handed out yet.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Appends messages.
+    #[inline]
+    pub(crate) fn append(&mut self, encode: impl FnOnce(&mut Vec<u8>)) {
+        if self.parcels.back().is_none_or(|parcel| parcel.len() >= TURN_BYTES) {
+            self.parcels.push_back(Vec::new());
+        }
+        let parcel = self.parcels.back_mut().expect("there is one now");
+        let before = parcel.len();
+        encode(parcel);
+        self.len += parcel.len() - before;
+    }
+
+    /// The next parcel for the host to carry.
+    pub(crate) fn take(&mut self) -> Option<Vec<u8>> {
+        let parcel = self.parcels.pop_front()?;
+        self.len -= parcel.len();
+        Some(parcel)
     }
 
     /// Notes that something of a channel is left out, changes of presence or publications.
@@ -110,7 +148,9 @@ impl Outbox {
     /// The session is over: forgets what was to be sent, and returns what will not be answered.
     pub(crate) fn end(&mut self) -> Vec<Asked> {
         self.connected = false;
-        self.parcel = Vec::new();
+        self.busy = false;
+        self.parcels = VecDeque::new();
+        self.len = 0;
         self.missed.clear();
         self.num_open = 0;
         self.first += self.requests.len() as u64;
@@ -132,7 +172,7 @@ mod tests {
 
     #[test]
     fn answers_find_their_requests_in_any_order_and_once() {
-        let mut outbox = Outbox::new();
+        let mut outbox = Outbox::new(1_000);
         let tickets: Vec<u64> = (0..3).map(|id| outbox.ask(asked(id))).collect();
         assert_eq!(outbox.answered(tickets[1]), Some(asked(1)));
         assert_eq!(outbox.answered(tickets[1]), None);
@@ -146,7 +186,7 @@ mod tests {
 
     #[test]
     fn the_end_returns_what_is_open_and_no_ticket_is_used_twice() {
-        let mut outbox = Outbox::new();
+        let mut outbox = Outbox::new(1_000);
         let (first, second) = (outbox.ask(asked(0)), outbox.ask(asked(1)));
         outbox.answered(first);
         assert_eq!(outbox.end(), vec![asked(1)]);
@@ -155,8 +195,18 @@ mod tests {
     }
 
     #[test]
+    fn parcels_are_cut_between_messages_and_keep_their_order() {
+        let mut outbox = Outbox::new(1_000);
+        let message = [7; 10_000];
+        (0..20).for_each(|_| outbox.append(|out| out.extend_from_slice(&message)));
+        assert_eq!(outbox.len(), 200_000);
+        let parcels: Vec<usize> = core::iter::from_fn(|| outbox.take()).map(|parcel| parcel.len()).collect();
+        assert_eq!((parcels, outbox.len()), (vec![70_000, 70_000, 60_000], 0));
+    }
+
+    #[test]
     fn requests_without_answers_are_bounded() {
-        let mut outbox = Outbox::new();
+        let mut outbox = Outbox::new(1_000);
         (0..PEER_REQUESTS as u64).for_each(|id| {
             assert!(!outbox.is_full());
             outbox.ask(asked(id));

@@ -6,12 +6,11 @@
 
 use alloc::vec::Vec;
 
-use hashbrown::HashMap;
-
 use crate::limits::TURN_BYTES;
 use crate::queue::{Full, Meta, Queue};
 use crate::{Batch, ConnId, Link};
 
+use super::backlog::Backlog;
 use super::lists::{self, List, Lists, Message, NONE, is_root, root};
 
 /// Stands in `pending` for a connection whose messages go to its [`Queue`].
@@ -47,7 +46,7 @@ pub(crate) struct Fanout {
     taken: usize,
     /// The pass: lists that have members, the next one last.
     pass: Vec<u32>,
-    queues: HashMap<u32, Queue, foldhash::fast::FixedState>,
+    backlog: Backlog,
     /// Connections with a queue that the host takes bytes for.
     ready: Vec<u32>,
     /// Connections whose queue overflowed: the router closes them.
@@ -69,6 +68,15 @@ pub(crate) struct Counters {
     pub(crate) frames: u64,
     pub(crate) bytes: u64,
     pub(crate) dropped: u64,
+}
+
+/// Where the bytes of the next batch are.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Gathered {
+    /// In `out`, from a connection's queue, which has no more.
+    Queued { slot: u32, is_empty: bool },
+    /// What the connections of a list have pending.
+    Pending(u32),
 }
 
 impl Peer {
@@ -94,7 +102,7 @@ impl Fanout {
             dirty: Vec::new(),
             taken: 0,
             pass: Vec::new(),
-            queues: HashMap::with_hasher(foldhash::fast::FixedState::default()),
+            backlog: Backlog::default(),
             ready: Vec::new(),
             overflowed: Vec::new(),
             drained: Vec::new(),
@@ -125,7 +133,7 @@ impl Fanout {
     pub(crate) fn close(&mut self, slot: u32) {
         let peer = &mut self.peers[slot as usize];
         if peer.pending == QUEUED {
-            self.queues.remove(&slot);
+            self.backlog.remove(slot);
         }
         // A slot that is still listed is passed over when its turn comes: its list is an empty one.
         (peer.pending, peer.generation) = (0, 0);
@@ -177,9 +185,10 @@ impl Fanout {
 
     #[cold]
     fn enqueue(&mut self, slot: u32, message: Message) {
-        let queue = self.queues.get_mut(&slot).expect("a queued connection has a queue");
-        let bytes = bytes(&self.palette, &self.bounds, message.0);
-        match queue.push(self.metas[message.0 as usize], bytes, self.queue_bytes) {
+        let Self { backlog, metas, palette, bounds, queue_bytes, .. } = self;
+        let bytes = bytes(palette, bounds, message.0);
+        let push = |queue: &mut Queue| queue.push(metas[message.0 as usize], bytes, *queue_bytes);
+        match backlog.change(slot, push).expect("a queued connection has a queue") {
             Ok(lost) => self.counters.dropped += lost,
             Err(Full) => {
                 self.counters.dropped += 1;
@@ -200,27 +209,24 @@ impl Fanout {
 
     /// Drops what waits in a connection's queue; messages after this one still reach it.
     pub(crate) fn drop_queue(&mut self, slot: u32) {
-        if let Some(queue) = self.queues.get_mut(&slot) {
-            self.counters.dropped += queue.clear();
-        }
+        self.counters.dropped += self.backlog.change(slot, Queue::clear).unwrap_or(0);
     }
 
     /// Whether nothing waits for a connection.
     pub(crate) fn is_drained(&self, slot: u32) -> bool {
-        self.queues.get(&slot).is_none_or(Queue::is_empty)
+        self.backlog.get(slot).is_none_or(Queue::is_empty)
     }
 
     /// From now on messages for this connection wait in a queue.
     pub(crate) fn block(&mut self, slot: u32, link: Link) {
         let list = self.peers[slot as usize].pending;
         if list == QUEUED {
-            let queue = self.queues.get_mut(&slot).expect("a queued connection has a queue");
-            queue.writable = false;
-            return;
+            let block = |queue: &mut Queue| queue.writable = false;
+            return self.backlog.change(slot, block).expect("a queued connection has a queue");
         }
         self.restore();
         self.peers[slot as usize].pending = QUEUED;
-        self.queues.insert(slot, Queue::new(link.dialect));
+        self.backlog.insert(slot, Queue::new(link.dialect));
         let mut messages: Vec<u32> = self.lists.newest_first(list).collect();
         while let Some(message) = messages.pop() {
             self.enqueue(slot, Message(message));
@@ -230,14 +236,19 @@ impl Fanout {
     /// The connection has left a channel, whose name this is.
     pub(crate) fn leave(&mut self, slot: u32, channel: u32, name: &str) {
         if self.peers[slot as usize].pending == QUEUED {
-            let queue = self.queues.get_mut(&slot).expect("a queued connection has a queue");
-            queue.leave(channel, name);
+            let leave = |queue: &mut Queue| queue.leave(channel, name);
+            self.backlog.change(slot, leave).expect("a queued connection has a queue");
         }
     }
 
     /// Bytes that wait for a connection in its queue.
     pub(crate) fn queued_bytes(&self, slot: u32) -> usize {
-        self.queues.get(&slot).map_or(0, Queue::bytes)
+        self.backlog.get(slot).map_or(0, Queue::bytes)
+    }
+
+    /// Bytes that wait for all connections in their queues.
+    pub(crate) fn backlog_bytes(&self) -> usize {
+        self.backlog.bytes()
     }
 
     /// Whether nothing is pending that the next batches would take.
@@ -247,58 +258,74 @@ impl Fanout {
 
     /// The frames that wait in a connection's queue; `None` if it has none because the host takes bytes for it.
     pub(crate) fn kept<'n>(&self, slot: u32, name: impl Fn(u32) -> &'n str) -> Option<Vec<Vec<u8>>> {
-        self.queues.get(&slot).map(|queue| queue.frames(name))
+        self.backlog.get(slot).map(|queue| queue.frames(name))
     }
 
     /// Puts a frame into the queue of a blocked connection, whatever the bound.
     pub(crate) fn keep(&mut self, slot: u32, frame: &[u8]) {
-        let queue = self.queues.get_mut(&slot).expect("a blocked connection has a queue");
-        queue.push(Meta::CONTROL, frame, usize::MAX).expect("without a bound there is room");
+        let push = |queue: &mut Queue| queue.push(Meta::CONTROL, frame, usize::MAX);
+        let pushed = self.backlog.change(slot, push).expect("a blocked connection has a queue");
+        pushed.expect("without a bound there is room");
     }
 
     /// The connection takes bytes again: first what waits in its queue, then what comes.
     pub(crate) fn unblock(&mut self, slot: u32, link: Link) {
-        let Some(queue) = self.queues.get_mut(&slot) else { return };
-        queue.writable = true;
-        if queue.is_empty() {
-            self.queues.remove(&slot);
-            self.peers[slot as usize].pending = root(link);
-        } else {
-            self.ready.push(slot);
+        let unblock = |queue: &mut Queue| {
+            queue.writable = true;
+            queue.is_empty()
+        };
+        match self.backlog.change(slot, unblock) {
+            Some(true) => {
+                self.backlog.remove(slot);
+                self.peers[slot as usize].pending = root(link);
+            }
+            Some(false) => self.ready.push(slot),
+            None => {}
         }
     }
 
-    /// The next batch; `None` when nothing is left to hand out. `link` tells a slot's link, `name` a channel's name.
-    pub(crate) fn poll<'n>(
-        &mut self,
-        link: impl Fn(u32) -> Link,
-        name: impl Fn(u32) -> &'n str,
-    ) -> Option<Batch<'_>> {
+    /// Gathers the next batch; `None` when nothing is left to hand out. `name` is a channel's.
+    pub(crate) fn gather<'n>(&mut self, name: impl Fn(u32) -> &'n str) -> Option<Gathered> {
         self.restore();
+        self.to.clear();
         while let Some(&slot) = self.ready.last() {
-            let waiting = self.queues.get_mut(&slot).filter(|queue| queue.writable && !queue.is_empty());
-            let Some(queue) = waiting else {
+            self.out.clear();
+            self.out.resize(Batch::HEADROOM, 0);
+            let out = &mut self.out;
+            let taken = self.backlog.change(slot, |queue| {
+                let is_waiting = queue.writable && !queue.is_empty();
+                is_waiting.then(|| (queue.take(out, &name), queue.is_empty()))
+            });
+            let Some((frames, is_empty)) = taken.flatten() else {
                 self.ready.pop();
                 continue;
             };
-            let id = self.peers[slot as usize].id(slot);
-            self.out.clear();
-            self.out.resize(Batch::HEADROOM, 0);
-            self.counters.frames += queue.take(&mut self.out, &name);
+            self.counters.frames += frames;
             self.counters.bytes += (self.out.len() - Batch::HEADROOM) as u64;
-            if queue.is_empty() {
-                self.queues.remove(&slot);
-                self.peers[slot as usize].pending = root(link(slot));
+            self.to.push(self.peers[slot as usize].id(slot));
+            if is_empty {
                 self.ready.pop();
-                self.drained.push(slot);
             }
-            self.to.clear();
-            self.to.push(id);
-            return Some(Batch::new(&self.to, link(slot), &mut self.out));
+            return Some(Gathered::Queued { slot, is_empty });
         }
-        let list = self.gather()?;
-        let &List { first, message, count, root, .. } = &self.lists[list];
+        self.gather_list().map(Gathered::Pending)
+    }
+
+    /// The batch that was gathered, whose connections have this link.
+    pub(crate) fn batch(&mut self, gathered: Gathered, link: impl Fn(u32) -> Link) -> Batch<'_> {
         let link = link(self.to[0].slot());
+        let list = match gathered {
+            Gathered::Queued { slot, is_empty } => {
+                if is_empty {
+                    self.backlog.remove(slot);
+                    self.peers[slot as usize].pending = root(link);
+                    self.drained.push(slot);
+                }
+                return Batch::new(&self.to, link, &mut self.out);
+            }
+            Gathered::Pending(list) => list,
+        };
+        let &List { first, message, count, root, .. } = &self.lists[list];
         debug_assert_eq!(root, lists::root(link), "all members of a list have the link of its root");
         let buf = if first == NONE {
             self.assemble(list);
@@ -312,12 +339,11 @@ impl Fanout {
         let receivers = self.to.len() as u64;
         self.counters.frames += receivers * u64::from(count);
         self.counters.bytes += receivers * (buf.len() - Batch::HEADROOM) as u64;
-        Some(Batch::new(&self.to, link, buf))
+        Batch::new(&self.to, link, buf)
     }
 
     /// Collects up to [`Batch::MAX_RECEIVERS`] connections with one list in `to`; returns the list.
-    fn gather(&mut self) -> Option<u32> {
-        self.to.clear();
+    fn gather_list(&mut self) -> Option<u32> {
         loop {
             let Some(&list) = self.pass.last() else {
                 if self.taken == self.dirty.len() {
@@ -486,8 +512,13 @@ mod tests {
         text
     }
 
+    fn next(fanout: &mut Fanout, link: impl Fn(u32) -> Link) -> Option<Batch<'_>> {
+        let gathered = fanout.gather(|_| "")?;
+        Some(fanout.batch(gathered, link))
+    }
+
     fn poll(fanout: &mut Fanout) -> Option<String> {
-        let mut batch = fanout.poll(|_| LINK, |_| "")?;
+        let mut batch = next(fanout, |_| LINK)?;
         let to: Vec<String> = batch.to().iter().map(|id| id.slot().to_string()).collect();
         // A host writes into the headroom; that must never be seen in a later batch.
         let written = format!("{}<-{}", to.join(","), text(batch.payload()));
@@ -546,7 +577,7 @@ mod tests {
         let a = message(&mut f, "a");
         (0..600).for_each(|slot| f.push(slot, a));
         let mut sizes = vec![];
-        while let Some(batch) = f.poll(|_| LINK, |_| "") {
+        while let Some(batch) = next(&mut f, |_| LINK) {
             sizes.push(batch.to().len());
         }
         assert_eq!(sizes, [256, 256, 88]);
@@ -623,8 +654,8 @@ mod tests {
         let a = message(&mut f, "a");
         (0..2).for_each(|slot| f.push(slot, a));
         let link = |slot| if slot == 1 { legacy } else { LINK };
-        assert_eq!(f.poll(link, |_| "").unwrap().to(), [ConnId::new(0, 1)]);
-        assert_eq!(f.poll(link, |_| "").unwrap().to(), [ConnId::new(1, 1)]);
-        assert!(f.poll(link, |_| "").is_none());
+        assert_eq!(next(&mut f, link).unwrap().to(), [ConnId::new(0, 1)]);
+        assert_eq!(next(&mut f, link).unwrap().to(), [ConnId::new(1, 1)]);
+        assert!(next(&mut f, link).is_none());
     }
 }

@@ -2,8 +2,9 @@
 //!
 //! This file owns the turn and the life of connections. `requests` answers what clients ask, with `subscriptions`,
 //! `publications` and, where a request cannot be decided at once, `waiting`; `peers` speaks with other routers; `fanout`
-//! decides which bytes go to whom (with `lists`), `timer` when a silent connection is looked at.
+//! decides which bytes go to whom (with `lists`; `backlog` has what waits), `timer` when a silent connection is looked at.
 
+mod backlog;
 mod fanout;
 mod lists;
 mod moving;
@@ -155,7 +156,8 @@ impl Router {
         if shards.count > 1 {
             // What all of them have to agree on: homes, and names that no two of their connections share.
             (name_key, hash_key) = (mix(shards.key), mix(!shards.key));
-            outboxes.resize_with(shards.count.into(), Outbox::new);
+            let bound = config.limits.peer_bytes as usize;
+            outboxes.resize_with(shards.count.into(), || Outbox::new(bound));
         }
         Self {
             rulebook: Rulebook::new(config.rules, config.namespaces.clone()),
@@ -306,14 +308,26 @@ impl Router {
 
     // ---- out: drained in this order; stopping early keeps the rest
 
-    /// The next bytes for some connections; `None` when the turn is drained. May have news after every input.
+    /// The next bytes for some connections; `None` when the turn is drained. May have news after every input. What it returns
+    /// may have made effects, too.
     #[must_use]
     pub fn poll_write(&mut self) -> Option<Batch<'_>> {
         if self.crowds.is_due() {
             self.tell_changes();
         }
-        let Self { conns, channels, .. } = self;
-        self.fanout.poll(|slot| conns[slot as usize].link, |channel| &channels.get(channel).name)
+        let gathered = loop {
+            let channels = &self.channels;
+            if let Some(gathered) = self.fanout.gather(|channel| &channels.get(channel).name) {
+                break gathered;
+            }
+            // One connection after the other, each written before the next: what waited for all of them would make one
+            // turn of megabytes.
+            if !self.resume_next() {
+                return None;
+            }
+        };
+        let conns = &self.conns;
+        Some(self.fanout.batch(gathered, |slot| conns[slot as usize].link))
     }
 
     /// The next thing that only the host can do. May have news after every input; ask when
@@ -370,6 +384,12 @@ impl Router {
     #[must_use]
     pub fn queued_bytes(&self, conn: ConnId) -> usize {
         self.live(conn).map_or(0, |slot| self.fanout.queued_bytes(slot))
+    }
+
+    /// Bytes that wait in all connections' queues: by these a host decides when to read from nobody for a while.
+    #[must_use]
+    pub fn backlog_bytes(&self) -> usize {
+        self.fanout.backlog_bytes()
     }
 
     /// The name that a connection's client was told.

@@ -7,14 +7,13 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use crate::bytes::{Reader, Short, put_bytes, put_str, put_u64};
-use crate::channel::Subscriber;
 use crate::grant::is_channel_name;
 use crate::peer::Asked;
 use crate::presence;
 use crate::wire::{ErrorCode, Frame, Gap, MAX_SAFE, Unsubscribed, Value};
-use crate::{ConnId, Dialect, Link};
+use crate::{ConnId, Dialect, Link, Time};
 
-use super::session::{State, Subscription};
+use super::session::State;
 use super::{Router, Slot};
 
 /// The version of both formats.
@@ -80,7 +79,7 @@ struct Channel<'a> {
     members: Vec<Gone<'a>>,
 }
 
-/// A member whose connection may be imported within `grace` milliseconds.
+/// A member whose connection may be imported within `grace` microseconds.
 struct Gone<'a> {
     client: u64,
     user: Option<&'a str>,
@@ -182,6 +181,7 @@ impl Router {
     /// Appends the channels that are at home here, with their positions and their members. Import them before the sessions.
     pub fn export_channels(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&[CHANNELS, VERSION]);
+        let now = self.now.mono;
         put_u64(out, self.channels.num_home() as u64);
         for (at, channel) in self.channels.iter().filter(|(at, _)| self.channels.is_home(*at)) {
             put_str(out, &channel.name);
@@ -194,7 +194,9 @@ impl Router {
                 put_u64(out, client);
                 put_option(out, user.map(str::as_bytes));
                 put_bytes(out, data);
-                put_u64(out, until.map_or_else(|| grace.into(), |until| until.ms_since(self.now.mono)));
+                // To the microsecond: nobody is to leave early because of a move.
+                let until = until.unwrap_or_else(|| now.after_ms(grace.into()));
+                put_u64(out, until.0.saturating_sub(now.0));
             }
         }
     }
@@ -217,7 +219,7 @@ impl Router {
             let entry = self.channels.get_mut(channel);
             (entry.epoch, entry.offset) = (epoch, offset);
             for Gone { client, user, data, grace } in members {
-                self.move_member_in(channel, client, user, data, now.after_ms(grace));
+                self.move_member_in(channel, client, user, data, Time(now.0.saturating_add(grace)));
             }
             // Whoever is imported next knows of them.
             self.forget_changes(channel);
@@ -272,10 +274,7 @@ impl Router {
             }
             channel
         });
-        let subscriptions = &mut self.conns[slot as usize].subscriptions;
-        let place = self.channels.join(channel, Subscriber { slot, at: subscriptions.len() as u32 });
-        subscriptions.push(Subscription { channel, place });
-        self.stats.subscriptions += 1;
+        self.enter(slot, channel);
         let entry = self.channels.get(channel);
         if !entry.joining && !legacy {
             let missed = entry.offset.checked_sub(offset).filter(|_| epoch == entry.epoch);

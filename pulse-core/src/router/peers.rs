@@ -1,6 +1,6 @@
 //! The other routers that hold channels with this one: what they say, what they are told, and what happens when one is lost.
 
-use alloc::collections::VecDeque;
+use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 
 use crate::limits::TURN_BYTES;
@@ -8,8 +8,7 @@ use crate::peer::{Asked, Outbox, PeerMessage};
 use crate::wire::{Ack, ErrorCode, Frame};
 use crate::{BadParcel, ConnId, Effect, PeerId};
 
-use super::presence::first;
-use super::publications::Source;
+use super::publications::{Source, bits, first};
 use super::session::State;
 use super::{Router, Slot};
 
@@ -19,12 +18,28 @@ pub(super) struct Unsent {
     peers: VecDeque<u16>,
     /// Bytes in outboxes that the host takes parcels of.
     bytes: usize,
+    /// Peers that the host takes no parcels for.
+    num_blocked: usize,
+    /// Whether a connection may wait for a peer.
+    pub(super) any_paused: bool,
+    /// Whether something may have become crowded, or not be so any more.
+    changed: bool,
+    /// What the peers were told last.
+    busy: bool,
 }
 
 impl Unsent {
     /// Whether this turn holds as much for peers as a turn should.
     pub(super) fn is_full(&self) -> bool {
         self.bytes >= TURN_BYTES
+    }
+
+    /// Notes that there is something to carry to a peer, if there is.
+    fn list(&mut self, peer: u16, outbox: &mut Outbox) {
+        if !outbox.listed && outbox.len() > 0 {
+            outbox.listed = true;
+            self.peers.push_back(peer);
+        }
     }
 }
 
@@ -53,12 +68,15 @@ impl Router {
         if core::mem::replace(&mut outbox.writable, writable) == writable {
             return;
         }
-        let (len, missed) = (outbox.parcel.len(), core::mem::take(&mut outbox.missed));
+        let len = outbox.len();
+        let missed = if writable { core::mem::take(&mut outbox.missed) } else { BTreeMap::new() };
+        self.unsent.changed = true;
         if !writable {
-            outbox.missed = missed;
             self.unsent.bytes -= len;
+            self.unsent.num_blocked += 1;
             return;
         }
+        self.unsent.num_blocked -= 1;
         self.unsent.bytes += len;
         for (channel, changes) in missed {
             let entry = self.channels.get(channel);
@@ -66,18 +84,20 @@ impl Router {
                 PeerMessage::Missed { channel: &entry.name, offset: entry.offset, changes }.encode(out);
             });
         }
-        self.list(peer.0);
-        self.unpause(peer.0);
+        self.unsent.list(peer.0, &mut self.outboxes[usize::from(peer.0)]);
         self.close_overflowed();
     }
 
     /// The session with a peer is over: what was said and not heard yet is lost. All peers are joined at first.
     pub fn peer_lost(&mut self, peer: PeerId) {
         let Some(outbox) = self.outbox(peer).filter(|outbox| outbox.connected) else { return };
-        if outbox.writable {
-            let len = outbox.parcel.len();
+        let (len, writable) = (outbox.len(), core::mem::replace(&mut outbox.writable, true));
+        if writable {
             self.unsent.bytes -= len;
+        } else {
+            self.unsent.num_blocked -= 1;
         }
+        self.unsent.changed = true;
         for asked in self.outboxes[usize::from(peer.0)].end() {
             let (Asked::Client { conn, id } | Asked::Join { conn, id, .. }) = asked else { continue };
             let Some(slot) = self.open_slot(conn) else { continue };
@@ -86,28 +106,26 @@ impl Router {
             }
             self.refuse_lost(slot, id);
         }
-        let leaves: Vec<u32> =
-            self.channels.iter().filter(|(_, c)| c.home == peer.0).map(|(at, _)| at).collect();
-        leaves.into_iter().for_each(|channel| self.lose_home(channel));
+        for channel in self.channels.which(|channel| channel.home == peer.0) {
+            self.lose_home(channel);
+        }
         self.lose_members(peer.0);
         let bit = 1 << peer.0;
-        let homes: Vec<u32> =
-            self.channels.iter().filter(|(_, c)| c.leaves & bit != 0).map(|(at, _)| at).collect();
-        for channel in homes {
+        for channel in self.channels.which(|channel| channel.leaves & bit != 0) {
             self.channels.get_mut(channel).leaves &= !bit;
             self.vacate(channel);
         }
-        self.unpause(peer.0);
         self.close_overflowed();
     }
 
     /// A session with a peer begins, with nothing of an earlier one in it. Both sides begin together.
     pub fn peer_joined(&mut self, peer: PeerId) {
         let Some(outbox) = self.outbox(peer).filter(|outbox| !outbox.connected) else { return };
-        (outbox.connected, outbox.writable) = (true, true);
-        let leaves: Vec<u32> =
-            self.channels.iter().filter(|(_, c)| c.home == peer.0).map(|(at, _)| at).collect();
-        for channel in leaves {
+        outbox.connected = true;
+        if self.unsent.busy {
+            self.say(peer.0, PeerMessage::Busy { on: true });
+        }
+        for channel in self.channels.which(|channel| channel.home == peer.0) {
             self.ask_to_join(channel);
             self.join_again(channel);
         }
@@ -115,12 +133,18 @@ impl Router {
 
     /// The next parcel for a peer.
     pub(super) fn poll_parcel(&mut self) -> Option<Effect> {
+        if core::mem::take(&mut self.unsent.changed) {
+            self.tell_if_busy();
+        }
         while let Some(peer) = self.unsent.peers.pop_front() {
             let outbox = &mut self.outboxes[usize::from(peer)];
             outbox.listed = false;
-            if outbox.writable && !outbox.parcel.is_empty() {
-                let parcel = core::mem::take(&mut outbox.parcel);
+            if !outbox.writable {
+                continue;
+            }
+            if let Some(parcel) = outbox.take() {
                 self.unsent.bytes -= parcel.len();
+                self.unsent.list(peer, outbox);
                 return Some(Effect::Send { to: PeerId(peer), parcel });
             }
         }
@@ -139,27 +163,62 @@ impl Router {
         if !outbox.connected {
             return;
         }
-        let before = outbox.parcel.len();
-        encode(&mut outbox.parcel);
+        let before = outbox.len();
+        outbox.append(encode);
         if outbox.writable {
-            unsent.bytes += outbox.parcel.len() - before;
-            if !outbox.listed {
-                outbox.listed = true;
-                unsent.peers.push_back(peer);
+            unsent.bytes += outbox.len() - before;
+            unsent.list(peer, outbox);
+        } else {
+            unsent.changed = true;
+        }
+    }
+
+    /// At home: tells some leaves of a channel, but those that take too little: it is noted that they miss this, `changes` of
+    /// presence or a publication. Returns how many do.
+    pub(super) fn pass_on(
+        outboxes: &mut [Outbox],
+        unsent: &mut Unsent,
+        leaves: u64,
+        channel: u32,
+        message: &PeerMessage<'_>,
+    ) -> u64 {
+        let changes = matches!(message, PeerMessage::Notice { .. });
+        let mut missed = 0;
+        for leaf in bits(leaves) {
+            let outbox = &mut outboxes[usize::from(leaf)];
+            if outbox.leaves_out() {
+                outbox.miss(channel, changes);
+                missed += 1;
+            } else {
+                Self::send(outboxes, unsent, leaf, |out| message.encode(out));
+            }
+        }
+        missed
+    }
+
+    /// Asks the others to hold their publishers back while a peer has more to take than it does, and tells them when that is
+    /// over. What is said already still comes; only where it is too much for the bound of an outbox, something is left out.
+    fn tell_if_busy(&mut self) {
+        let busy = self.outboxes.iter().any(Outbox::is_crowded);
+        if core::mem::replace(&mut self.unsent.busy, busy) != busy {
+            for peer in 0..self.outboxes.len() as u16 {
+                if peer != self.config.shards.index {
+                    self.say(peer, PeerMessage::Busy { on: busy });
+                }
             }
         }
     }
 
-    pub(super) fn say(&mut self, peer: u16, message: PeerMessage<'_>) {
-        Self::send(&mut self.outboxes, &mut self.unsent, peer, |out| message.encode(out));
+    /// A leaf of this channel that has more to take than it does.
+    pub(super) fn crowded_leaf(&self, channel: u32) -> Option<u16> {
+        if self.unsent.num_blocked == 0 {
+            return None;
+        }
+        bits(self.channels.get(channel).leaves).find(|leaf| self.outboxes[usize::from(*leaf)].is_crowded())
     }
 
-    fn list(&mut self, peer: u16) {
-        let outbox = &mut self.outboxes[usize::from(peer)];
-        if !outbox.listed && !outbox.parcel.is_empty() {
-            outbox.listed = true;
-            self.unsent.peers.push_back(peer);
-        }
+    pub(super) fn say(&mut self, peer: u16, message: PeerMessage<'_>) {
+        Self::send(&mut self.outboxes, &mut self.unsent, peer, |out| message.encode(out));
     }
 
     /// A peer's outbox; `None` for a number that no peer has, this router's own included.
@@ -184,10 +243,10 @@ impl Router {
             PeerMessage::Publish { ticket, channel, frame } => {
                 return self.on_publish(from, ticket, channel, frame);
             }
-            PeerMessage::Presence { .. } => self.on_presence(from, &message),
+            PeerMessage::Presence { ticket, request } => self.on_presence(from, ticket, &request),
             PeerMessage::Subscribed { ticket, epoch, offset, .. } => {
                 if let Some(Asked::Channel { channel }) = self.answered(from, ticket) {
-                    self.on_subscribed(channel, ticket, epoch, offset);
+                    self.on_subscribed(from, channel, ticket, epoch, offset);
                 }
             }
             PeerMessage::Accepted { ticket, .. } => {
@@ -211,6 +270,9 @@ impl Router {
                 return self.on_publication(channel, offset, frame);
             }
             PeerMessage::Notice { channel, frame } => return self.on_notice(channel, frame),
+            PeerMessage::Busy { on } => {
+                self.outboxes[usize::from(from)].busy = on;
+            }
             PeerMessage::Missed { channel, offset, changes } => {
                 if let Some(channel) = self.settled_leaf(channel) {
                     self.on_missed(channel, offset, changes);
@@ -252,19 +314,19 @@ impl Router {
             self.say(from, PeerMessage::Accepted { ticket, offset });
         }
         if let Some(channel) = channel {
-            let decoded = if self.reads_frames(channel) { Some(first(frame)?) } else { None };
-            self.deliver(channel, Source::Encoded(frame, decoded.as_ref()), key(decoded.as_ref()));
+            let policy = self.policy(channel);
+            let decoded = self.decode(policy, frame)?;
+            let source = Source::Encoded(frame, decoded.as_ref());
+            self.deliver(channel, source, self.meta(channel, policy, key(decoded.as_ref())));
         }
         Ok(())
     }
 
     // ---- as leaf
 
-    /// Takes the request that an answer is for, and lets connections go on that waited for fewer to be open.
+    /// Takes the request that an answer is for.
     fn answered(&mut self, from: u16, ticket: u64) -> Option<Asked> {
-        let asked = self.outboxes[usize::from(from)].answered(ticket);
-        self.unpause(from);
-        asked
+        self.outboxes[usize::from(from)].answered(ticket)
     }
 
     /// A channel of this name that takes part and is at home elsewhere.
@@ -272,16 +334,20 @@ impl Router {
         self.find(name).filter(|at| !self.channels.get(*at).joining && !self.channels.is_home(*at))
     }
 
-    fn on_subscribed(&mut self, channel: u32, ticket: u64, epoch: u32, offset: u64) {
-        // The channel may have gone meanwhile, and its index may be another's: then the ticket is not the one.
-        if self.joining.get(&channel).is_none_or(|joining| joining.ticket != ticket) {
+    /// Whether a channel waits for this answer of this peer. It may have gone meanwhile, and its index may be another's.
+    fn awaits(&self, channel: u32, from: u16, ticket: u64) -> bool {
+        self.joining.get(&channel).is_some_and(|joining| joining.ticket == ticket)
+            && self.channels.get(channel).home == from
+    }
+
+    fn on_subscribed(&mut self, from: u16, channel: u32, ticket: u64, epoch: u32, offset: u64) {
+        if !self.awaits(channel, from, ticket) {
             return;
         }
         if let Some((old_epoch, old_offset)) = self.joining[&channel].since {
+            // Even if no publication was: changes of presence have no number.
             let missed = offset.checked_sub(old_offset).filter(|_| epoch == old_epoch);
-            if missed != Some(0) {
-                self.tell_gap(channel, "peer_lost", missed);
-            }
+            self.tell_gap(channel, "peer_lost", missed);
         }
         let entry = self.channels.get_mut(channel);
         (entry.epoch, entry.offset, entry.joining) = (epoch, offset, false);
@@ -298,16 +364,12 @@ impl Router {
                 }
                 self.refuse(slot, id, code, code.text());
             }
-            Some(Asked::Channel { channel }) => {
-                let Some(joining) = self.joining.get_mut(&channel).filter(|joining| joining.ticket == ticket)
-                else {
-                    return;
-                };
+            Some(Asked::Channel { channel }) if self.awaits(channel, from, ticket) => {
                 // The home does not count this router among its leaves: nothing to be told when the last one leaves.
-                joining.ticket = 0;
+                self.joining.get_mut(&channel).expect("it awaits an answer").ticket = 0;
                 self.expel_all(channel, code);
             }
-            None => {}
+            Some(Asked::Channel { .. }) | None => {}
         }
     }
 
@@ -321,8 +383,10 @@ impl Router {
         let Some(channel) = self.settled_leaf(name) else { return Ok(()) };
         self.on_missed(channel, offset.saturating_sub(1), false);
         self.channels.get_mut(channel).offset = offset;
-        let decoded = if self.reads_frames(channel) { Some(first(frame)?) } else { None };
-        self.fan_out(channel, Source::Encoded(frame, decoded.as_ref()), key(decoded.as_ref()));
+        let policy = self.policy(channel);
+        let decoded = self.decode(policy, frame)?;
+        let meta = self.meta(channel, policy, key(decoded.as_ref()));
+        self.spread(channel, Source::Encoded(frame, decoded.as_ref()), meta);
         Ok(())
     }
 
@@ -353,20 +417,31 @@ impl Router {
         }
     }
 
-    /// Lets connections go on that waited for a peer, while there is room.
-    fn unpause(&mut self, peer: u16) {
-        let outbox = &mut self.outboxes[usize::from(peer)];
-        if outbox.paused.is_empty() || (outbox.connected && outbox.is_full()) {
-            return;
+    /// Lets the next connection go on that waited for a peer which has room again or is gone; false if there is none.
+    pub(super) fn resume_next(&mut self) -> bool {
+        if !self.unsent.any_paused {
+            return false;
         }
-        for conn in core::mem::take(&mut outbox.paused) {
-            let waits = |slot: &Slot| {
-                self.conns[*slot as usize].waiting.as_ref().is_some_and(|waiting| waiting.ticket.is_none())
-            };
-            if let Some(slot) = self.live(conn).filter(waits) {
-                self.resume(slot, None);
+        self.unsent.any_paused = false;
+        for peer in 0..self.outboxes.len() {
+            let outbox = &mut self.outboxes[peer];
+            self.unsent.any_paused |= !outbox.paused.is_empty();
+            if outbox.connected && outbox.is_full() {
+                continue;
+            }
+            while let Some(conn) = self.outboxes[peer].paused.pop_front() {
+                let waits = |slot: &Slot| {
+                    let waiting = self.conns[*slot as usize].waiting.as_ref();
+                    waiting.is_some_and(|waiting| waiting.ticket.is_none())
+                };
+                if let Some(slot) = self.live(conn).filter(waits) {
+                    self.resume(slot, None);
+                    self.close_overflowed();
+                    return true;
+                }
             }
         }
+        false
     }
 }
 

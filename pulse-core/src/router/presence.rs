@@ -8,13 +8,13 @@ use hashbrown::HashMap;
 
 use crate::grant::is_channel_name;
 use crate::limits::PRESENCE_PAGE;
-use crate::peer::{Asked, PeerMessage};
+use crate::peer::{Asked, PeerMessage, PresenceRequest};
 use crate::presence::{ClientName, Presence, Shown};
 use crate::queue::Meta;
 use crate::wire::{self, Ack, ErrorCode, Frame, PresenceAction, Split};
 use crate::{Answer, BadParcel, Request, Time};
 
-use super::publications::{Source, bits};
+use super::publications::{Source, first};
 use super::requests::{Flow, judge};
 use super::{Router, Slot};
 
@@ -143,23 +143,22 @@ impl Router {
         }
         let home = self.channels.home(hash);
         let index = self.config.shards.index;
-        let message = PeerMessage::Presence {
-            ticket: 0,
+        let request = PresenceRequest {
             channel: name,
             action,
             client: self.client(self.id(slot)),
             id,
-            gone: false,
-            user: None,
             data,
             after,
             limit: limit.unwrap_or(PRESENCE_PAGE),
+            ..PresenceRequest::default()
         };
         if home != index {
-            return self.ask_away(slot, home, id, subscribed, message);
+            return self.ask_away(slot, home, subscribed, request);
         }
+        let user = self.users.get(&slot).cloned();
         // The answer goes first: whoever joins hears of itself in the changes that follow.
-        match self.settle_presence(index, self.users.get(&slot).cloned().as_deref(), &message) {
+        match self.settle_presence(index, &PresenceRequest { user: user.as_deref(), ..request }) {
             Settled::Done => self.tell(slot, &Frame::Ack(Ack { id, ..Ack::default() })),
             Settled::Refused(code) => self.refuse(slot, id, code, code.text()),
             Settled::Answer(frame) => {
@@ -175,13 +174,10 @@ impl Router {
         &mut self,
         slot: Slot,
         home: u16,
-        id: u64,
         subscribed: Option<u32>,
-        message: PeerMessage<'_>,
+        request: PresenceRequest<'_>,
     ) -> Flow {
-        let PeerMessage::Presence { channel, action, client, gone, data, after, limit, .. } = message else {
-            unreachable!("the caller has made it");
-        };
+        let PresenceRequest { action, id, data, .. } = request;
         let outbox = &self.outboxes[usize::from(home)];
         if !outbox.connected {
             self.refuse_lost(slot, id);
@@ -211,31 +207,26 @@ impl Router {
             }
         }
         let ticket = self.outboxes[usize::from(home)].ask(asked);
-        let user = self.users.get(&slot).map(|user| &**user);
+        let request = PresenceRequest { user: self.users.get(&slot).map(|user| &**user), ..request };
         Self::send(&mut self.outboxes, &mut self.unsent, home, |out| {
-            PeerMessage::Presence { ticket, channel, action, client, id, gone, user, data, after, limit }
-                .encode(out);
+            PeerMessage::Presence { ticket, request }.encode(out);
         });
         Flow::On
     }
 
     /// At home: does what a request of router `owner` says.
-    fn settle_presence(&mut self, owner: u16, user: Option<&str>, message: &PeerMessage<'_>) -> Settled {
-        let &PeerMessage::Presence { channel: name, action, client, id, gone, data, after, limit, .. } =
-            message
-        else {
-            unreachable!("the callers have matched it");
-        };
+    fn settle_presence(&mut self, owner: u16, request: &PresenceRequest<'_>) -> Settled {
+        let &PresenceRequest { channel: name, action, client, id, gone, user, data, after, limit } = request;
         let now = self.now.mono;
         let known = self.find(name);
         let peopled = known.filter(|channel| self.channels.get(*channel).peopled);
         let done = match (action, known, peopled) {
             (PresenceAction::Join, Some(channel), _) => {
-                self.channels.get_mut(channel).peopled = true;
-                self.crowds.change(channel, now, |presence| presence.join(owner, client, user, data));
+                self.people(channel, |presence| presence.join(owner, client, user, data));
                 Ok(())
             }
-            (PresenceAction::Join, None, _) => return Settled::Refused(ErrorCode::NOT_SUBSCRIBED),
+            // Only subscribers of a leaf get so far, so the home has just refused the leaf for want of room.
+            (PresenceAction::Join, None, _) => return Settled::Refused(ErrorCode::LIMIT_EXCEEDED),
             (PresenceAction::Update, _, Some(channel)) => {
                 self.crowds.change(channel, now, |presence| presence.update(client, data))
             }
@@ -263,11 +254,8 @@ impl Router {
     }
 
     /// A leaf's request.
-    pub(super) fn on_presence(&mut self, from: u16, message: &PeerMessage<'_>) {
-        let &PeerMessage::Presence { ticket, user, .. } = message else {
-            unreachable!("the caller has matched it");
-        };
-        let settled = self.settle_presence(from, user, message);
+    pub(super) fn on_presence(&mut self, from: u16, ticket: u64, request: &PresenceRequest<'_>) {
+        let settled = self.settle_presence(from, request);
         if ticket == 0 {
             return;
         }
@@ -287,23 +275,18 @@ impl Router {
             return;
         }
         let (name, home) = (entry.name.clone(), entry.home);
-        let message = PeerMessage::Presence {
-            ticket: 0,
+        let request = PresenceRequest {
             channel: &name,
             action: PresenceAction::Leave,
             client: self.client(self.id(slot)),
-            id: 0,
             gone,
-            user: None,
-            data: &[],
-            after: None,
-            limit: 0,
+            ..PresenceRequest::default()
         };
         if home == self.config.shards.index {
             // Most often it is no member.
-            let _ = self.settle_presence(home, None, &message);
+            let _ = self.settle_presence(home, &request);
         } else {
-            self.say(home, message);
+            self.say(home, PeerMessage::Presence { ticket: 0, request });
         }
     }
 
@@ -325,19 +308,23 @@ impl Router {
     /// Tells a home of a member here.
     fn join_as(&mut self, slot: Slot, channel: u32) {
         let entry = self.channels.get(channel);
-        let message = PeerMessage::Presence {
-            ticket: 0,
+        let request = PresenceRequest {
             channel: &entry.name,
             action: PresenceAction::Join,
             client: self.client(self.id(slot)),
-            id: 0,
-            gone: false,
             user: self.users.get(&slot).map(|user| &**user),
             data: &self.crowds.away[&(channel, slot)],
-            after: None,
-            limit: 0,
+            ..PresenceRequest::default()
         };
-        Self::send(&mut self.outboxes, &mut self.unsent, entry.home, |out| message.encode(out));
+        Self::send(&mut self.outboxes, &mut self.unsent, entry.home, |out| {
+            PeerMessage::Presence { ticket: 0, request }.encode(out);
+        });
+    }
+
+    /// At home: changes the members of a channel that may have had none.
+    fn people(&mut self, channel: u32, change: impl FnOnce(&mut Presence)) {
+        self.channels.get_mut(channel).peopled = true;
+        self.crowds.change(channel, self.now.mono, change);
     }
 
     // ---- moving house
@@ -366,9 +353,8 @@ impl Router {
         data: &[u8],
         deadline: Time,
     ) {
-        let (owner, now) = (self.config.shards.index, self.now.mono);
-        self.channels.get_mut(channel).peopled = true;
-        self.crowds.change(channel, now, |presence| {
+        let owner = self.config.shards.index;
+        self.people(channel, |presence| {
             presence.join(owner, client, user, data);
             presence.gone(client, deadline).expect("it has joined just now");
         });
@@ -384,10 +370,9 @@ impl Router {
     /// Lists a connection that was imported.
     pub(super) fn show_again(&mut self, slot: Slot, channel: u32, data: &[u8]) {
         if self.channels.is_home(channel) {
-            let (owner, now, client) = (self.config.shards.index, self.now.mono, self.client(self.id(slot)));
-            let user = self.users.get(&slot).map(|user| &**user);
-            self.channels.get_mut(channel).peopled = true;
-            self.crowds.change(channel, now, |presence| presence.join(owner, client, user, data));
+            let (owner, client) = (self.config.shards.index, self.client(self.id(slot)));
+            let user = self.users.get(&slot).cloned();
+            self.people(channel, |presence| presence.join(owner, client, user.as_deref(), data));
         } else {
             self.crowds.away.insert((channel, slot), data.to_vec());
             self.join_as(slot, channel);
@@ -397,8 +382,7 @@ impl Router {
     /// At home: a peer is lost, and all its members with it.
     pub(super) fn lose_members(&mut self, peer: u16) {
         let now = self.now.mono;
-        let peopled: Vec<u32> = self.channels.iter().filter(|(_, c)| c.peopled).map(|(at, _)| at).collect();
-        for channel in peopled {
+        for channel in self.channels.which(|channel| channel.peopled) {
             self.crowds.change(channel, now, |presence| presence.lose(peer));
         }
     }
@@ -419,11 +403,12 @@ impl Router {
         crowd.presence.take_changes(&self.channels.get(channel).name, now, &mut frames);
         let is_empty = crowd.presence.is_empty();
         let mut rest = &frames[..];
-        while let Split::Frame { map, rest: behind } = wire::split(rest, rest.len()) {
-            let (frame, decoded) = (&rest[..rest.len() - behind.len()], wire::decode(map));
-            let decoded = decoded.expect("it was encoded just now");
-            self.spread_notice(channel, frame, Some(&decoded));
-            self.pass_notice(channel, frame);
+        while let Split::Frame { rest: behind, .. } = wire::split(rest, rest.len()) {
+            let frame = &rest[..rest.len() - behind.len()];
+            self.spread_notice(channel, frame).expect("it was encoded just now");
+            let entry = self.channels.get(channel);
+            let notice = PeerMessage::Notice { channel: &entry.name, frame };
+            Self::pass_on(&mut self.outboxes, &mut self.unsent, entry.leaves, channel, &notice);
             rest = behind;
         }
         if is_empty {
@@ -435,33 +420,17 @@ impl Router {
         }
     }
 
-    /// Gives changes to the leaves of a channel.
-    fn pass_notice(&mut self, channel: u32, frame: &[u8]) {
-        let entry = self.channels.get(channel);
-        let notice = PeerMessage::Notice { channel: &entry.name, frame };
-        for leaf in bits(entry.leaves) {
-            let outbox = &mut self.outboxes[usize::from(leaf)];
-            if outbox.leaves_out() {
-                outbox.miss(channel, true);
-            } else {
-                Self::send(&mut self.outboxes, &mut self.unsent, leaf, |out| notice.encode(out));
-            }
-        }
-    }
-
     /// Gives changes to this router's subscribers.
-    fn spread_notice(&mut self, channel: u32, frame: &[u8], decoded: Option<&Frame<'_>>) {
-        let policy = self.rulebook.rules(&self.channels.get(channel).name).slow_consumer;
-        self.spread(channel, Source::Encoded(frame, decoded), Meta::notice(channel, policy));
+    fn spread_notice(&mut self, channel: u32, frame: &[u8]) -> Result<(), BadParcel> {
+        let policy = self.policy(channel);
+        let decoded = self.decode(policy, frame)?;
+        self.spread(channel, Source::Encoded(frame, decoded.as_ref()), Meta::notice(channel, policy));
+        Ok(())
     }
 
     /// In a leaf: changes that the home tells.
     pub(super) fn on_notice(&mut self, name: &str, frame: &[u8]) -> Result<(), BadParcel> {
-        if let Some(channel) = self.settled_leaf(name) {
-            let decoded = if self.reads_frames(channel) { Some(first(frame)?) } else { None };
-            self.spread_notice(channel, frame, decoded.as_ref());
-        }
-        Ok(())
+        self.settled_leaf(name).map_or(Ok(()), |channel| self.spread_notice(channel, frame))
     }
 }
 
@@ -471,12 +440,4 @@ enum Settled {
     Refused(ErrorCode),
     /// A frame, with its length in front.
     Answer(Vec<u8>),
-}
-
-/// A frame that a router has encoded, with its length in front.
-pub(super) fn first(frame: &[u8]) -> Result<Frame<'_>, BadParcel> {
-    match wire::split(frame, frame.len()) {
-        Split::Frame { map, rest: [] } => wire::decode(map).map_err(|_| BadParcel),
-        _ => Err(BadParcel),
-    }
 }

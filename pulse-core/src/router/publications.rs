@@ -4,8 +4,8 @@
 use crate::grant::{SlowConsumer, is_channel_name};
 use crate::peer::{Asked, PeerMessage, put_publish};
 use crate::queue::Meta;
-use crate::wire::{Ack, ErrorCode, Frame, Gap, Publish};
-use crate::{Answer, Dialect, Request};
+use crate::wire::{self, Ack, ErrorCode, Frame, Gap, Publish, Split};
+use crate::{Answer, BadParcel, Dialect, Request};
 
 use super::requests::{Flow, judge};
 use super::{Message, Router, Shared, Slot};
@@ -15,7 +15,7 @@ use super::{Message, Router, Shared, Slot};
 pub(super) enum Source<'a> {
     /// A publication of this router's clients.
     Publication(&'a Publish<'a>),
-    /// MessagePack, with its length in front; decoded where [`Router::reads_frames`] says so.
+    /// MessagePack, with its length in front; decoded where [`Router::decode`] says that it matters.
     Encoded(&'a [u8], Option<&'a Frame<'a>>),
 }
 
@@ -37,7 +37,8 @@ impl Router {
             );
             return Flow::On;
         }
-        match judge(self.rulebook.rules(request.channel).publish, answer) {
+        let rules = self.rulebook.rules(request.channel);
+        match judge(rules.publish, answer) {
             Some(true) => {}
             Some(false) => {
                 self.refuse(slot, id, ErrorCode::FORBIDDEN, "publishing is not allowed in this namespace");
@@ -58,12 +59,16 @@ impl Router {
         if home != self.config.shards.index {
             return self.publish_away(slot, home, request.id, &publication);
         }
+        if let Some(leaf) = known.and_then(|channel| self.crowded_leaf(channel)) {
+            return self.wait_for_peer(slot, leaf);
+        }
         self.stats.publications += 1;
         if let Some(id) = request.id {
             self.tell(slot, &Frame::Ack(Ack { id, ..Ack::default() }));
         }
         if let Some(channel) = known {
-            self.deliver(channel, Source::Publication(&publication), request.key);
+            let meta = self.meta(channel, rules.slow_consumer, request.key);
+            self.deliver(channel, Source::Publication(&publication), meta);
         }
         Flow::On
     }
@@ -88,9 +93,9 @@ impl Router {
     }
 
     /// At home: numbers a publication and gives it to all subscribers.
-    pub(super) fn deliver(&mut self, channel: u32, source: Source<'_>, key: Option<&str>) {
+    pub(super) fn deliver(&mut self, channel: u32, source: Source<'_>, meta: Meta) {
         let offset = self.channels.number(channel);
-        let message = self.fan_out(channel, source, key);
+        let message = self.spread(channel, source, meta);
         let entry = self.channels.get(channel);
         if entry.leaves == 0 {
             return;
@@ -98,26 +103,32 @@ impl Router {
         let message = message.expect("where there are leaves, a publication is encoded");
         let frame = self.fanout.bytes(message);
         let publication = PeerMessage::Publication { channel: &entry.name, offset, frame };
-        for leaf in bits(entry.leaves) {
-            let outbox = &mut self.outboxes[usize::from(leaf)];
-            if outbox.leaves_out() {
-                outbox.miss(channel, false);
-                self.stats.dropped += 1;
-            } else {
-                Self::send(&mut self.outboxes, &mut self.unsent, leaf, |out| publication.encode(out));
-            }
-        }
+        self.stats.dropped +=
+            Self::pass_on(&mut self.outboxes, &mut self.unsent, entry.leaves, channel, &publication);
     }
 
-    /// Gives a publication to this router's subscribers. Returns its message in MessagePack if there is one.
-    pub(super) fn fan_out(&mut self, channel: u32, source: Source<'_>, key: Option<&str>) -> Option<Message> {
-        let entry = self.channels.get(channel);
-        let policy = self.rulebook.rules(&entry.name).slow_consumer;
+    /// What gives way in this channel when a subscriber is too slow.
+    pub(super) fn policy(&self, channel: u32) -> SlowConsumer {
+        self.rulebook.rules(&self.channels.get(channel).name).slow_consumer
+    }
+
+    /// What a queue has to know of a publication.
+    pub(super) fn meta(&self, channel: u32, policy: SlowConsumer, key: Option<&str>) -> Meta {
         let key = match key {
             Some(key) if policy == SlowConsumer::LatestPerKey => self.channels.key(key),
             _ => 0,
         };
-        self.spread(channel, source, Meta::publication(channel, key, policy))
+        Meta::publication(channel, key, policy)
+    }
+
+    /// Decodes a frame of a peer, where something in it matters: its key, or what readers of JSON are to be shown.
+    pub(super) fn decode<'f>(
+        &self,
+        policy: SlowConsumer,
+        frame: &'f [u8],
+    ) -> Result<Option<Frame<'f>>, BadParcel> {
+        let matters = self.num_json > 0 || policy == SlowConsumer::LatestPerKey;
+        if matters { first(frame).map(Some) } else { Ok(None) }
     }
 
     /// Appends a frame to what each subscriber of this router has to get, encoded once for each encoding among them.
@@ -151,12 +162,6 @@ impl Router {
         Some(message)
     }
 
-    /// Whether a frame for this channel has to be decoded before it is passed on to subscribers here.
-    pub(super) fn reads_frames(&self, channel: u32) -> bool {
-        let rules = || self.rulebook.rules(&self.channels.get(channel).name);
-        self.num_json > 0 || rules().slow_consumer == SlowConsumer::LatestPerKey
-    }
-
     /// Tells the subscribers of this router, but those who do not know yet that they are, that they missed publications.
     pub(super) fn tell_gap(&mut self, channel: u32, reason: &str, count: Option<u64>) {
         let entry = self.channels.get(channel);
@@ -172,6 +177,14 @@ impl Router {
             }
         }
         self.stats.dropped += count.unwrap_or(0) * entry.subscribers.len() as u64;
+    }
+}
+
+/// A frame that a router has encoded, with its length in front.
+pub(super) fn first(frame: &[u8]) -> Result<Frame<'_>, BadParcel> {
+    match wire::split(frame, frame.len()) {
+        Split::Frame { map, rest: [] } => wire::decode(map).map_err(|_| BadParcel),
+        _ => Err(BadParcel),
     }
 }
 

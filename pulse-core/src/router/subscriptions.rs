@@ -80,11 +80,8 @@ impl Router {
             return Flow::On;
         }
         let channel = known.unwrap_or_else(|| self.create_channel(hash, name));
-        let subscriptions = &mut self.conns[slot as usize].subscriptions;
-        let place = self.channels.join(channel, Subscriber { slot, at: subscriptions.len() as u32 });
-        subscriptions.push(Subscription { channel, place });
+        self.enter(slot, channel);
         self.stats.subscribed += 1;
-        self.stats.subscriptions += 1;
         let ack = PendingAck { slot, id, recover: recover.is_some() };
         if self.channels.get(channel).joining {
             self.joining.get_mut(&channel).expect("a joining channel is noted").acks.push(ack);
@@ -92,6 +89,14 @@ impl Router {
             self.confirm(ack);
         }
         Flow::On
+    }
+
+    /// Makes a connection a subscriber of a channel, which it is not.
+    pub(super) fn enter(&mut self, slot: Slot, channel: u32) {
+        let subscriptions = &mut self.conns[slot as usize].subscriptions;
+        let place = self.channels.join(channel, Subscriber { slot, at: subscriptions.len() as u32 });
+        subscriptions.push(Subscription { channel, place });
+        self.stats.subscriptions += 1;
     }
 
     /// Whether this home may have one more channel: its share of the limit that all routers have together.

@@ -36,7 +36,8 @@ impl Router {
             let conns = &self.conns;
             paused.retain(|id| conns[id.slot() as usize].generation == id.generation());
         }
-        paused.push(conn);
+        paused.push_back(conn);
+        self.unsent.any_paused = true;
         self.effects.push_back(Effect::Pause { conn, paused: true });
         Flow::Wait
     }

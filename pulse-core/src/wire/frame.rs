@@ -203,6 +203,15 @@ pub enum PresenceAction {
     Count = 4,
 }
 
+impl PresenceAction {
+    /// The action of this number on the wire.
+    pub(crate) fn from_number(number: u64) -> Option<Self> {
+        [Self::Join, Self::Leave, Self::Update, Self::Sync, Self::Count]
+            .into_iter()
+            .find(|action| *action as u64 == number)
+    }
+}
+
 /// Both ways: who is in a channel. Required: `id`, `channel`, `action`.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Presence<'a> {

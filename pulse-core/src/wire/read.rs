@@ -423,15 +423,12 @@ fn format(reader: &mut Reader<'_>, key: &'static str) -> Result<Option<Format>, 
 }
 
 fn action(reader: &mut Reader<'_>, key: &'static str) -> Result<Option<PresenceAction>, Fault> {
-    Ok(Some(match uint(reader, key) {
-        Ok(None) => return Ok(None),
-        Ok(Some(0)) => PresenceAction::Join,
-        Ok(Some(1)) => PresenceAction::Leave,
-        Ok(Some(2)) => PresenceAction::Update,
-        Ok(Some(3)) => PresenceAction::Sync,
-        Ok(Some(4)) => PresenceAction::Count,
-        _ => return Err(wrong(key, "0 (join), 1 (leave), 2 (update), 3 (sync) or 4 (count)")),
-    }))
+    let wrong = wrong(key, "0 (join), 1 (leave), 2 (update), 3 (sync) or 4 (count)");
+    match uint(reader, key) {
+        Ok(None) => Ok(None),
+        Ok(Some(number)) => PresenceAction::from_number(number).map(Some).ok_or(wrong),
+        Err(_) => Err(wrong),
+    }
 }
 
 #[cfg(test)]

@@ -286,6 +286,11 @@ impl Cluster {
         self.worlds[usize::from(from)].router.set_peer_writable(PeerId(to), false);
     }
 
+    /// What is said from now on takes its time, but the sender's host has room for it.
+    pub fn delay(&mut self, from: u16, to: u16) {
+        self.ways.entry((from, to)).or_default().shut = true;
+    }
+
     pub fn reopen(&mut self, from: u16, to: u16) {
         self.ways.entry((from, to)).or_default().shut = false;
         self.worlds[usize::from(from)].router.set_peer_writable(PeerId(to), true);

@@ -37,6 +37,7 @@ impl Config {
                 max_message_size: limits.max_message_size,
                 queue_bytes: limits.queue_bytes,
                 max_presence_size: limits.max_presence_size,
+                peer_bytes: pulse_core::Limits::default().peer_bytes,
             },
             heartbeat: pulse_core::Heartbeat {
                 interval_ms: self.heartbeat.interval_ms,
@@ -83,7 +84,7 @@ impl Config {
     }
 
     /// Makes the router of each shard, for [`Server::run`](crate::server::Server::run).
-    pub fn routers(&self) -> impl Fn(usize) -> Router + Send + Sync + 'static {
+    pub fn routers(&self) -> impl Fn(usize) -> Router + Send + Sync + use<> {
         // Keyed by the system's randomness, once a process.
         let seeds = RandomState::new();
         let shards = Shards { index: 0, count: self.num_shards(), key: seeds.hash_one("homes") };

@@ -4,7 +4,7 @@
 //! stream: closing a socket with unread bytes in it would reset the connection and could destroy what the peer has not
 //! read yet (RFC 6455 7.1.1).
 
-use tracing::{debug, warn};
+use tracing::debug;
 
 use super::Shard;
 use super::conn::{Conn, Key, Phase};
@@ -103,57 +103,9 @@ impl<E: Engine> Shard<E> {
         if self.accept_at.is_some_and(|at| at <= self.now) {
             self.accept_again();
         }
-        if self.relief_at.is_some_and(|at| at <= self.now) {
-            self.relieve();
+        if self.flow.look_at.is_some_and(|at| at <= self.now) {
+            self.look_for_stuck();
         }
-    }
-
-    /// Reads from everybody again once enough of the tails is gone.
-    pub(super) fn release(&mut self) {
-        if self.held.is_empty() || !self.net.is_clear() {
-            return;
-        }
-        self.relief_at = None;
-        for key in std::mem::take(&mut self.held) {
-            if let Some(conn) = self.net.table.get_mut(key) {
-                conn.held = false;
-                self.net.out.watch(key, conn);
-            }
-        }
-        self.settle();
-    }
-
-    /// Stops reading from a connection until [`release`](Self::release).
-    pub(super) fn hold(&mut self, key: Key) {
-        let Some(conn) = self.net.table.get_mut(key) else { return };
-        conn.held = true;
-        self.held.push(key);
-        self.net.out.watch(key, conn);
-        if self.relief_at.is_none() {
-            self.relief_at = Some(self.now.after_ms(self.options.stall_timeout_ms));
-        }
-        self.settle();
-    }
-
-    /// While nobody is read from, those who take nothing at all hold everybody up: they are cut off. No close frame
-    /// could reach them.
-    fn relieve(&mut self) {
-        let stall_ms = self.options.stall_timeout_ms;
-        let stalled: Vec<Key> = self
-            .net
-            .table
-            .iter()
-            .filter(|(_, conn)| conn.rare.as_ref().is_some_and(|rare| rare.is_stalled(self.now, stall_ms)))
-            .map(|(key, _)| key)
-            .collect();
-        if !stalled.is_empty() {
-            warn!(connections = stalled.len(), "cut off clients that took nothing while too much was unsent");
-        }
-        for key in stalled {
-            self.remove(key);
-        }
-        self.relief_at = Some(self.now.after_ms(stall_ms.div_ceil(4)));
-        self.release();
     }
 
     /// Accepts nobody from now on.

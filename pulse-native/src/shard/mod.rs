@@ -8,6 +8,7 @@
 mod close;
 mod conn;
 mod deadlines;
+mod flow;
 mod peers;
 mod post;
 mod read;
@@ -30,6 +31,7 @@ use tokio::time::Sleep;
 
 use self::conn::Key;
 use self::deadlines::Deadlines;
+use self::flow::Flow;
 use self::peers::{Drain, Peers};
 use self::post::Mail;
 pub(crate) use self::post::Post;
@@ -105,10 +107,7 @@ pub(crate) struct Shard<E> {
     fresh: Vec<Key>,
     /// To be closed with this frame once the engine has nothing more to say.
     ending: Vec<(Key, Vec<u8>)>,
-    /// Not read from, because too much is unsent.
-    held: Vec<Key>,
-    /// When to look for those who hold everybody up.
-    relief_at: Option<Time>,
+    flow: Flow,
     deadlines: Deadlines,
     /// To be done when everything before them is written.
     effects: VecDeque<Effect>,
@@ -142,8 +141,7 @@ impl<E: Engine> Shard<E> {
             net: Net::new(epoll),
             fresh: Vec::new(),
             ending: Vec::new(),
-            held: Vec::new(),
-            relief_at: None,
+            flow: Flow::default(),
             deadlines: Deadlines::new(options.handshake_timeout_ms),
             effects: VecDeque::new(),
             peers: Peers::new(&post),
@@ -186,7 +184,7 @@ impl<E: Engine> Shard<E> {
 
     /// When the next turn is due if nothing comes before.
     fn due(&mut self) -> Option<Time> {
-        let own = [self.deadlines.next(&self.net.table), self.accept_at, self.relief_at, self.drain_due()];
+        let own = [self.deadlines.next(&self.net.table), self.accept_at, self.flow.look_at, self.drain_due()];
         own.into_iter().flatten().chain(self.engine.poll_timeout()).min()
     }
 
@@ -213,7 +211,7 @@ impl<E: Engine> Shard<E> {
         ready |= self.next_event < self.events.len();
         // The last look before sleeping: whoever sends from here on finds the waker.
         self.post.collect(&mut self.mail, (!ready).then(|| cx.waker()));
-        if ready || !self.mail.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+        if ready || self.has_mail() { Poll::Ready(()) } else { Poll::Pending }
     }
 
     /// Inputs until the engine is full, then outputs. True if there is more to do at once.
@@ -230,7 +228,7 @@ impl<E: Engine> Shard<E> {
             if !drained {
                 return true;
             }
-            if self.arrived.is_empty() && self.mail.is_empty() && self.next_event == self.events.len() {
+            if self.arrived.is_empty() && !self.has_mail() && self.next_event == self.events.len() {
                 return false;
             }
         }
@@ -263,8 +261,10 @@ impl<E: Engine> Shard<E> {
     /// nothing is left.
     fn flush(&mut self, sends: &mut usize) -> bool {
         loop {
-            let news = self.hurry();
+            let mut news = self.hurry();
             while let Some(mut batch) = self.engine.poll_write() {
+                // Writing may be what an effect waited for.
+                news = true;
                 let receivers = self.net.deliver(&mut batch);
                 self.settle();
                 *sends = sends.saturating_sub(receivers);

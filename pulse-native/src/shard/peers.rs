@@ -1,8 +1,9 @@
 //! The other shards: parcels between engines, sockets that are theirs to serve, and leaving together.
 //!
 //! A shard that stops first asks the others whether they have dealt with all that its engine sent them, and tells its
-//! clients to go when they have: so a request that was taken is answered before the goodbye. It stays for the others'
-//! sake, since channels of their clients may be at home here, until they have told theirs.
+//! clients to go when they have; meanwhile it reads nothing more. So a request that was taken is answered before the
+//! goodbye. It stays for the others' sake, since channels of their clients may be at home here, until they have told
+//! theirs.
 
 use std::collections::BTreeSet;
 use std::time::Instant;
@@ -22,7 +23,7 @@ const SETTLING_MS: u64 = 1_000;
 pub(super) enum Drain {
     /// Asked for: nothing is done yet.
     Asked(Instant),
-    /// No more connections are accepted; the others are asked whether they are done, until this moment.
+    /// Nobody is accepted or read from any more; the others are asked whether they are done, until this moment.
     Settling { until: Time, end: Time },
     /// Everybody was told; what is left then is cut off.
     Until(Time),
@@ -46,8 +47,11 @@ impl Peers {
 }
 
 impl<E: Engine> Shard<E> {
-    /// Deals with one piece of mail; false if there is none.
+    /// Deals with one piece of mail; false if there is none that may be taken.
     pub(super) fn take_mail(&mut self) -> bool {
+        if !self.has_mail() {
+            return false;
+        }
         let Some((from, mail)) = self.mail.pop_front() else { return false };
         match mail {
             Mail::Parcel(parcel) => {
@@ -126,6 +130,11 @@ impl<E: Engine> Shard<E> {
         for peer in self.post.others() {
             self.post.send(peer, Mail::Left);
         }
+    }
+
+    /// Whether requests are left unread, since no answer could come before the goodbye.
+    pub(super) fn is_settling(&self) -> bool {
+        matches!(self.drain, Some(Drain::Settling { .. }))
     }
 
     /// When the next step on the way out is due at the latest.

@@ -112,7 +112,7 @@ impl<E: Engine> Shard<E> {
         let Some(conn) = self.net.table.get(key) else { return };
         match conn.phase {
             Phase::Open if !conn.paused && !conn.held => {
-                if self.net.is_clogged() && !dead {
+                if (self.is_clogged() || self.is_settling()) && !dead {
                     self.hold(key);
                 } else {
                     self.read_frames(key);

@@ -6,20 +6,21 @@
 
 pub mod process;
 
-use std::cell::Cell;
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread::{JoinHandle, spawn};
 use std::time::Duration;
 
+use pulse_core::Router;
 use pulse_core::wire::{
     self, Ack, Connect, Connected, Disconnect, ErrorCode, ErrorFrame, Frame, Payload, Publish, Split,
     Subscribe, Unsubscribe,
 };
 use pulse_native::config::Config;
-use pulse_native::server::{Drained, Server};
+use pulse_native::server::{Drained, Options, Server};
 use tokio::sync::oneshot;
 use tungstenite::client::IntoClientRequest as _;
 use tungstenite::protocol::frame::{
@@ -49,12 +50,28 @@ impl Running {
 
     /// With other settings than the default ones.
     pub fn start_with(change: impl FnOnce(&mut Config)) -> Self {
+        Self::start_custom(change, |_| {}, |config| config.routers())
+    }
+
+    /// With this many shards.
+    pub fn start_sharded(shards: u16) -> Self {
+        Self::start_with(|config| config.server.shards = shards)
+    }
+
+    /// With other settings, with what only an embedder can set, and with routers of the test's own making.
+    pub fn start_custom<F: Fn(usize) -> Router + Send + Sync + 'static>(
+        change: impl FnOnce(&mut Config),
+        embed: impl FnOnce(&mut Options),
+        routers: impl FnOnce(&Config) -> F,
+    ) -> Self {
         let mut config = Config::default();
         config.server.port = 0;
         config.metrics.enabled = false;
         config.metrics.port = 0;
         change(&mut config);
-        let options = config.to_options().expect("the settings make options");
+        let mut options = config.to_options().expect("the settings make options");
+        embed(&mut options);
+        let routers = routers(&config);
         let server = Server::bind(options).expect("a free port can be listened on");
         let (addr, metrics) = (server.local_addr(), server.metrics_addr());
         let (stop, stopped) = oneshot::channel();
@@ -62,7 +79,7 @@ impl Running {
             let runtime =
                 tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime starts");
             let until = async { stopped.await.unwrap_or_default() };
-            runtime.block_on(server.run(config.routers(), until)).expect("the server ends in order")
+            runtime.block_on(server.run(routers, until)).expect("the server ends in order")
         });
         Self { addr, metrics, stop: Some(stop), thread: Some(thread) }
     }
@@ -110,7 +127,7 @@ impl Drop for Running {
 #[derive(Debug)]
 struct Stream {
     tcp: TcpStream,
-    muted: Rc<Cell<bool>>,
+    muted: Arc<AtomicBool>,
 }
 
 impl Read for Stream {
@@ -121,7 +138,7 @@ impl Read for Stream {
 
 impl Write for Stream {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.muted.get() { Ok(bytes.len()) } else { self.tcp.write(bytes) }
+        if self.muted.load(Relaxed) { Ok(bytes.len()) } else { self.tcp.write(bytes) }
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -133,7 +150,7 @@ impl Write for Stream {
 #[derive(Debug)]
 pub struct Peer {
     socket: WebSocket<Stream>,
-    muted: Rc<Cell<bool>>,
+    muted: Arc<AtomicBool>,
     frames: VecDeque<Received>,
 }
 
@@ -185,8 +202,8 @@ impl Peer {
             request.headers_mut().insert(*name, value.parse().expect("this is a header's value"));
         }
         let wanted = request.headers().get("sec-websocket-protocol").cloned();
-        let muted = Rc::<Cell<bool>>::default();
-        let (socket, response) = match tungstenite::client(request, Stream { tcp, muted: Rc::clone(&muted) })
+        let muted = Arc::<AtomicBool>::default();
+        let (socket, response) = match tungstenite::client(request, Stream { tcp, muted: Arc::clone(&muted) })
         {
             Ok(upgraded) => upgraded,
             Err(HandshakeError::Failure(Error::Http(response))) => {
@@ -202,7 +219,7 @@ impl Peer {
 
     /// From now on nothing leaves, answers to control frames included.
     pub fn fall_silent(&self) {
-        self.muted.set(true);
+        self.muted.store(true, Relaxed);
     }
 
     // ---- sending

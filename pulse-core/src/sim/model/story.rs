@@ -1,0 +1,464 @@
+//! A client's log, read: its requests with their answers, what it received, and when it was in which channel.
+
+use alloc::collections::BTreeMap;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::str;
+
+use crate::Dialect;
+use crate::wire::{Frame, Member, Payload, Presence, PresenceAction};
+
+use super::Broken;
+use crate::sim::client::{Client, What};
+
+/// One publication, by its publisher's number and its number among what that one published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Mark {
+    pub(crate) client: u32,
+    pub(crate) count: u32,
+}
+
+impl Mark {
+    /// A payload of about `len` bytes that says the mark; also one JSON text.
+    pub(crate) fn payload(self, len: usize) -> String {
+        let mut text = format!("\"{}.{} ", self.client, self.count);
+        let padding = len.saturating_sub(text.len() + 1);
+        text.extend(core::iter::repeat_n('x', padding));
+        text.push('"');
+        text
+    }
+
+    fn read(payload: Payload<'_>) -> Option<(Self, usize)> {
+        let mut bytes = Vec::new();
+        payload.append_to(&mut bytes);
+        let (mark, rest) = str::from_utf8(&bytes).ok()?.strip_prefix('"')?.split_once(' ')?;
+        let (client, count) = mark.split_once('.')?;
+        let right = rest.strip_suffix('"')?.bytes().all(|b| b == b'x');
+        let mark = Self { client: client.parse().ok()?, count: count.parse().ok()? };
+        right.then_some((mark, bytes.len()))
+    }
+}
+
+/// What a client asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wish {
+    Subscribe,
+    Unsubscribe,
+    Publish { len: usize },
+    Presence(PresenceAction),
+    Unavailable,
+}
+
+/// One request with an id.
+#[derive(Clone, Debug)]
+pub(super) struct Asked {
+    pub(super) id: u64,
+    pub(super) wish: Wish,
+    pub(super) channel: String,
+    /// Where in the log, and when.
+    pub(super) sent: (usize, u64),
+    /// What it shows of itself.
+    pub(super) data: Option<Vec<u8>>,
+    /// Whether it asks for the list from its beginning.
+    pub(super) from_start: bool,
+    pub(super) answer: Option<Answer>,
+}
+
+/// What a request was answered.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Answer {
+    pub(super) got: (usize, u64),
+    /// The code, if it was refused.
+    pub(super) code: Option<u16>,
+}
+
+impl Asked {
+    pub(super) fn is_acked(&self) -> bool {
+        self.answer.is_some_and(|answer| answer.code.is_none())
+    }
+}
+
+/// A publication as its publisher knows it.
+#[derive(Clone, Debug)]
+pub(super) struct Sent {
+    pub(super) mark: Mark,
+    pub(super) channel: String,
+    pub(super) at: u64,
+    pub(super) len: usize,
+    pub(super) id: Option<u64>,
+}
+
+/// Something that a client was told about who is present.
+#[derive(Clone, Debug)]
+pub(super) struct Sight {
+    pub(super) place: usize,
+    pub(super) at: u64,
+    pub(super) channel: String,
+    pub(super) what: Seen,
+    pub(super) clients: u64,
+    pub(super) users: u64,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Seen {
+    /// A page of the list; `whole` if it is all of it.
+    Page {
+        members: Vec<SeenMember>,
+        whole: bool,
+    },
+    Count,
+    Changes(Vec<(PresenceAction, SeenMember)>),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct SeenMember {
+    pub(super) client: String,
+    pub(super) user: Option<String>,
+    pub(super) data: Option<Vec<u8>>,
+}
+
+impl SeenMember {
+    fn new(member: &Member<'_>) -> Self {
+        Self {
+            client: member.client.into(),
+            user: member.user.map(ToString::to_string),
+            data: member.data.map(|data| data.as_bytes().into()),
+        }
+    }
+}
+
+/// One time that a client was in a channel, from the ack to the end.
+#[derive(Clone, Debug)]
+pub(super) struct Stay {
+    pub(super) channel: String,
+    /// Where in the log it asked, and when.
+    pub(super) asked: (usize, u64),
+    /// Where in the log its ack is, and when it came.
+    pub(super) acked: (usize, u64),
+    /// Where in the log it asked to leave, or the connection ended, and when; never, where it stayed.
+    pub(super) left: Option<(usize, u64)>,
+    /// When it heard that it has left, or the connection ended: what was published until then may still have been its.
+    pub(super) over: Option<u64>,
+    /// What it received, with the place in the log.
+    pub(super) received: Vec<(usize, Mark)>,
+    pub(super) gaps: Vec<Told>,
+}
+
+/// A gap that a client was told of.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Told {
+    /// Where in the log.
+    pub(super) place: usize,
+    pub(super) count: Option<u64>,
+    /// Whether it was lost between routers that had too much to carry.
+    pub(super) overloaded: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Story {
+    pub(super) no: usize,
+    pub(super) dialect: Dialect,
+    /// In the order in which they were sent.
+    pub(super) requests: Vec<Asked>,
+    pub(super) published: Vec<Sent>,
+    pub(super) stays: Vec<Stay>,
+    pub(super) sights: Vec<Sight>,
+    /// Its name and its user, as it was told.
+    pub(super) name: Option<(String, Option<String>)>,
+    /// The token that it sent.
+    pub(super) token: Option<String>,
+    /// Errors that answer no request: the place, the code.
+    pub(super) complaints: Vec<u16>,
+    /// Codes with which the server ended a subscription.
+    pub(super) put_out: Vec<u16>,
+    pub(super) stopped: bool,
+    /// It sent something that deserves a complaint.
+    pub(super) rude: bool,
+    pub(super) garbage: bool,
+    /// It said `connect` first.
+    pub(super) connected: bool,
+    /// It has a token that lets nobody in.
+    pub(super) denied: bool,
+    /// Where in the log and when it ended, and with which code: `None` in it where nobody gave one.
+    pub(super) end: Option<((usize, u64), Option<u16>)>,
+    pub(super) hung_up: bool,
+    pub(super) broken: bool,
+}
+
+impl Story {
+    pub(super) fn read(no: usize, client: &Client) -> Result<Self, Broken> {
+        let mut reader = Reader {
+            story: Self {
+                no,
+                dialect: client.dialect(),
+                requests: Vec::new(),
+                published: Vec::new(),
+                stays: Vec::new(),
+                sights: Vec::new(),
+                name: None,
+                token: None,
+                complaints: Vec::new(),
+                put_out: Vec::new(),
+                stopped: false,
+                rude: false,
+                garbage: false,
+                connected: false,
+                denied: false,
+                end: None,
+                hung_up: false,
+                broken: client.broken,
+            },
+            ids: BTreeMap::new(),
+            inside: BTreeMap::new(),
+        };
+        for (place, entry) in client.log().iter().enumerate() {
+            reader.entry(place, entry.at, &entry.what)?;
+        }
+        let mut story = reader.story;
+        let requests = &story.requests;
+        for stay in &mut story.stays {
+            // What was refused did not end it.
+            let leave = requests.iter().find(|asked| {
+                asked.wish == Wish::Unsubscribe
+                    && asked.channel == stay.channel
+                    && asked.sent.0 > stay.asked.0
+                    && asked.answer.is_none_or(|answer| answer.code.is_none())
+            });
+            let left = leave.map(|asked| asked.sent).or_else(|| story.end.map(|end| end.0));
+            let end = story.end.map(|((_, at), _)| at);
+            let heard = leave.and_then(|asked| asked.answer).map(|answer| answer.got.1).or(end);
+            stay.over = heard.into_iter().chain(stay.left.map(|(_, at)| at)).min();
+            stay.left = left.into_iter().chain(stay.left).min();
+        }
+        Ok(story)
+    }
+
+    /// Whether it is there to the end of the run.
+    pub(super) fn lives(&self) -> bool {
+        self.end.is_none() && !self.broken
+    }
+
+    /// Whether something that was sent later than this was answered, so that this was taken too.
+    pub(super) fn was_taken(&self, sent_at: u64) -> bool {
+        self.requests.iter().any(|asked| asked.answer.is_some() && asked.sent.1 > sent_at)
+    }
+}
+
+struct Reader {
+    story: Story,
+    /// From a request's id to its place.
+    ids: BTreeMap<u64, usize>,
+    /// From a channel to the stay that is going on.
+    inside: BTreeMap<String, usize>,
+}
+
+impl Reader {
+    fn entry(&mut self, place: usize, at: u64, what: &What) -> Result<(), Broken> {
+        match what {
+            What::Sent(frame) => self.sent(place, at, &frame.get()),
+            What::Got(frame) => self.got(place, at, &frame.get())?,
+            What::Garbage => self.story.garbage = true,
+            What::Stopped => self.story.stopped = true,
+            What::Resumed => {}
+            What::HungUp => {
+                self.story.hung_up = true;
+                self.story.end = Some(((place, at), None));
+            }
+            What::Ended(code) => self.story.end = Some(((place, at), *code)),
+        }
+        Ok(())
+    }
+
+    fn sent(&mut self, place: usize, at: u64, frame: &Frame<'_>) {
+        let (id, wish, channel) = match *frame {
+            Frame::Connect(connect) => {
+                // A second one is a mistake, except for clients of the first release.
+                self.story.rude |= self.story.connected && self.story.dialect != Dialect::Legacy;
+                if place == 0 {
+                    self.story.connected = true;
+                    self.story.token = connect.token.map(ToString::to_string);
+                }
+                self.story.denied |= connect.token == Some("deny");
+                return;
+            }
+            Frame::Subscribe(request) => (request.id, Wish::Subscribe, request.channel),
+            Frame::Unsubscribe(request) => (request.id, Wish::Unsubscribe, request.channel),
+            Frame::Publish(publish) => {
+                let (mark, len) = Mark::read(publish.payload).expect("what is published says what it is");
+                let channel = publish.channel.to_string();
+                self.story.published.push(Sent { mark, channel, at, len, id: publish.id });
+                let Some(id) = publish.id else { return };
+                (id, Wish::Publish { len }, publish.channel)
+            }
+            Frame::History(request) => (request.id, Wish::Unavailable, request.channel.unwrap_or_default()),
+            Frame::Refresh(request) => (request.id, Wish::Unavailable, ""),
+            Frame::Presence(request) => (request.id, Wish::Presence(request.action), request.channel),
+            Frame::Ping { .. } => return,
+            _ => return self.story.rude = true,
+        };
+        self.ids.insert(id, self.story.requests.len());
+        let (data, from_start) = match frame {
+            Frame::Presence(request) => {
+                (request.data.map(|data| data.as_bytes().into()), request.after.is_none())
+            }
+            _ => (None, false),
+        };
+        let (channel, sent) = (channel.to_string(), (place, at));
+        self.story.requests.push(Asked { id, wish, channel, sent, data, from_start, answer: None });
+    }
+
+    fn got(&mut self, place: usize, at: u64, frame: &Frame<'_>) -> Result<(), Broken> {
+        let no = self.story.no;
+        match *frame {
+            Frame::Ack(ack) => return self.answer(ack.id, Answer { got: (place, at), code: None }),
+            Frame::Error(error) if error.id == 0 => self.story.complaints.push(error.code),
+            Frame::Error(error) => {
+                return self.answer(error.id, Answer { got: (place, at), code: Some(error.code) });
+            }
+            Frame::Publish(publish) => {
+                let Some((mark, len)) = Mark::read(publish.payload) else {
+                    return Err(self.broken(publish.channel, "got a publication that nobody sent".into()));
+                };
+                let Some(&stay) = self.inside.get(publish.channel) else {
+                    let text = format!("got {mark:?} ({len} bytes) and is not in the channel");
+                    return Err(self.broken(publish.channel, text));
+                };
+                self.story.stays[stay].received.push((place, mark));
+            }
+            Frame::Gap(gap) => {
+                if self.story.dialect == Dialect::Legacy {
+                    return Err(self.broken(gap.channel, "is told of a gap in a frame it cannot know".into()));
+                }
+                let Some(&stay) = self.inside.get(gap.channel) else {
+                    return Err(self.broken(gap.channel, "is told of a gap and is not in the channel".into()));
+                };
+                self.story.stays[stay].gaps.push(Told {
+                    place,
+                    count: gap.count,
+                    overloaded: gap.reason == "overloaded",
+                });
+            }
+            Frame::Unsubscribed(end) => {
+                let Some(stay) = self.inside.remove(end.channel) else {
+                    return Err(self.broken(end.channel, "is put out and is not in the channel".into()));
+                };
+                self.story.stays[stay].left = Some((place, at));
+                self.story.put_out.push(end.code);
+            }
+            Frame::Connected(connected) => {
+                let user = connected.user.map(ToString::to_string);
+                // An old client may ask again, as nobody then.
+                self.story.name.get_or_insert_with(|| (connected.connection_id.into(), user));
+            }
+            Frame::Presence(presence) => return self.saw(place, at, &presence),
+            Frame::Disconnect(_) | Frame::Ping { .. } | Frame::Pong { .. } => {}
+            _ => {
+                return Err(Broken::new("frames", "", format!("client {no} got {frame:?}")));
+            }
+        }
+        Ok(())
+    }
+
+    fn saw(&mut self, place: usize, at: u64, frame: &Presence<'_>) -> Result<(), Broken> {
+        let members = frame.members.map(|members| members.iter().collect::<Vec<_>>());
+        let changes = frame.changes.map(|changes| changes.iter().collect::<Vec<_>>());
+        let asked = self.ids.get(&frame.id).map(|&request| &self.story.requests[request]);
+        let what = match (frame.action, asked, members, changes, frame.client) {
+            (PresenceAction::Sync, Some(asked), Some(members), None, None)
+                if asked.wish == Wish::Presence(frame.action) =>
+            {
+                let members: Vec<SeenMember> = members.iter().map(SeenMember::new).collect();
+                if !members.is_sorted() {
+                    return Err(self.broken(frame.channel, format!("got members in no order: {members:?}")));
+                }
+                Seen::Page { members, whole: asked.from_start && frame.next.is_none() }
+            }
+            (PresenceAction::Count, Some(asked), None, None, None)
+                if asked.wish == Wish::Presence(frame.action) =>
+            {
+                Seen::Count
+            }
+            (PresenceAction::Update, None, None, Some(changes), None) if frame.id == 0 => {
+                let changes = changes.iter().map(|change| Some((change.action?, SeenMember::new(change))));
+                let Some(changes) = changes.collect() else {
+                    return Err(self.broken(frame.channel, "got a change that says nothing".into()));
+                };
+                Seen::Changes(changes)
+            }
+            (action, None, None, None, Some(client)) if frame.id == 0 => {
+                let member = Member { action: None, client, user: frame.user, data: frame.data };
+                Seen::Changes([(action, SeenMember::new(&member))].into())
+            }
+            _ => return Err(self.broken(frame.channel, format!("got a strange frame {frame:?}"))),
+        };
+        if frame.id == 0 && !self.inside.contains_key(frame.channel) {
+            return Err(self.broken(frame.channel, format!("is told {what:?} and is not in the channel")));
+        }
+        let (Some(clients), Some(users)) = (frame.clients, frame.users) else {
+            return Err(self.broken(frame.channel, "is told of members and not how many".into()));
+        };
+        self.story.sights.push(Sight { place, at, channel: frame.channel.into(), what, clients, users });
+        if frame.id == 0 { Ok(()) } else { self.answer(frame.id, Answer { got: (place, at), code: None }) }
+    }
+
+    fn answer(&mut self, id: u64, answer: Answer) -> Result<(), Broken> {
+        let no = self.story.no;
+        let Some(&request) = self.ids.get(&id) else {
+            return Err(Broken::new("answers", "", format!("client {no} got an answer to {id}: {answer:?}")));
+        };
+        let asked = &mut self.story.requests[request];
+        if asked.answer.is_some() {
+            let text = format!("client {no} got two answers to {asked:?}: also {answer:?}");
+            return Err(Broken::new("answers", &asked.channel, text));
+        }
+        asked.answer = Some(answer);
+        if answer.code.is_none() {
+            let channel = asked.channel.clone();
+            match asked.wish {
+                Wish::Subscribe => {
+                    self.inside.insert(channel.clone(), self.story.stays.len());
+                    let (asked, acked) = (asked.sent, answer.got);
+                    let (received, gaps) = (Vec::new(), Vec::new());
+                    self.story.stays.push(Stay {
+                        channel,
+                        asked,
+                        acked,
+                        left: None,
+                        over: None,
+                        received,
+                        gaps,
+                    });
+                }
+                Wish::Unsubscribe => {
+                    self.inside.remove(&channel);
+                }
+                Wish::Publish { .. } | Wish::Presence(_) | Wish::Unavailable => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn broken(&self, channel: &str, text: String) -> Broken {
+        Broken::new("delivery", channel, format!("client {} {text}", self.story.no))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[cfg(all(target_family = "wasm", target_os = "unknown"))]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    use super::*;
+
+    #[test]
+    fn a_payload_says_its_mark_and_a_changed_one_does_not() {
+        let mark = Mark { client: 12, count: 3 };
+        for len in [0, 10, 500] {
+            let payload = mark.payload(len);
+            assert_eq!(Mark::read(payload.as_bytes().into()), Some((mark, payload.len())));
+        }
+        assert_eq!(Mark::read((&b"\"1.2 xxyxx\""[..]).into()), None);
+        assert_eq!(Mark::read((&b"\"1.2 xxxx"[..]).into()), None);
+    }
+}
