@@ -1,7 +1,7 @@
 //! Everything that is not a plain WebSocket upgrade: ordinary tokio and hyper on the shard's thread.
 //!
-//! Answers `/health`, serves the [`playground`], tells why a request for a WebSocket is refused, and serves the valid upgrades that the shard's
-//! own parser left to hyper: their sockets go back to the shard through its [`Inbox`].
+//! Answers `/health`, serves the [`playground`], tells why a request for a WebSocket is refused, and serves the valid
+//! upgrades that the shard's own parser left to hyper: their sockets go back to the shard through its [`Inbox`].
 
 pub(crate) mod playground;
 mod prefixed;

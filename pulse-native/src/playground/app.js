@@ -28,6 +28,7 @@ const channels = new Map();
 const items = new Map();
 let onScreen = null;
 let isDrawing = false;
+let isConnected = false;
 
 byId("url").textContent = url;
 byId("subscribe").onsubmit = (event) => {
@@ -68,7 +69,8 @@ function onState(state) {
     else if (channel.state !== "waiting") channel.lost();
   }
   // What was said of the last message is about a session that is over.
-  if (state.name === "connected") setText(byId("publish-result"), "");
+  if (isConnected !== (state.name === "connected")) setText(byId("publish-result"), "");
+  isConnected = state.name === "connected";
   status.update();
   draw();
 }

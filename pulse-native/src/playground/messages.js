@@ -8,24 +8,37 @@ export class Messages {
   #log = byId("log");
   #shown = null;
   #lastKey = 0;
+  /** Whether the newest row is kept in sight. Who has scrolled back to read is left there. */
+  #follows = true;
+
+  constructor() {
+    this.#log.onscroll = () => {
+      const below = this.#log.scrollHeight - this.#log.scrollTop - this.#log.clientHeight;
+      this.#follows = below < 8;
+    };
+    new ResizeObserver(() => this.#follow()).observe(this.#log);
+  }
 
   /** Brings the log to what the channel has; `null` where there is none. */
   show(channel) {
     if (channel !== this.#shown) {
       this.#shown = channel;
       this.#lastKey = 0;
+      this.#follows = true;
       this.#log.replaceChildren();
     }
     const entries = channel?.entries ?? [];
     setText(byId("log-empty"), entries.length > 0 ? "" : emptyWords(channel));
-    const isAtEnd = this.#log.scrollHeight - this.#log.scrollTop - this.#log.clientHeight < 8;
     const fresh = entries.filter(({ key }) => key > this.#lastKey);
     if (fresh.length === 0) return;
     this.#lastKey = fresh.at(-1).key;
     this.#log.append(...fresh.map(row));
     while (this.#log.childElementCount > entries.length) this.#log.firstElementChild.remove();
-    // Who has scrolled back to read is left there.
-    if (isAtEnd) this.#log.scrollTop = this.#log.scrollHeight;
+    this.#follow();
+  }
+
+  #follow() {
+    if (this.#follows) this.#log.scrollTop = this.#log.scrollHeight;
   }
 }
 

@@ -231,6 +231,10 @@ for (const colorScheme of ['light', 'dark']) {
     await checks.check(`axe-core finds nothing grave: ${colorScheme}, ${size}`, async () => {
       await ada.setViewportSize(viewport);
       await ada.emulateMedia({ colorScheme });
+      await ada.waitForFunction(() => {
+        const log = document.getElementById('log');
+        return log.scrollHeight - log.scrollTop - log.clientHeight < 8;
+      }); // The newest message stays in sight, whatever the size.
       await shot(ada, `${size}-${colorScheme}`);
       const wide = await ada.evaluate(() => document.documentElement.scrollWidth - innerWidth);
       assert.ok(wide <= 0, `nothing is wider than the screen, but by ${wide} px`);
