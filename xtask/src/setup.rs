@@ -39,6 +39,15 @@ fn debian() -> Result {
     if playground::browser().is_none() {
         wanted.extend(playground::DEBIAN_PACKAGES);
     }
+    let programs = [
+        ("nginx", "nginx"),
+        ("haproxy", "haproxy"),
+        ("caddy", "caddy"),
+        ("openssl", "openssl"),
+        ("systemd-analyze", "systemd"),
+    ];
+    wanted
+        .extend(programs.iter().filter(|(program, _)| which(program).is_none()).map(|(_, package)| package));
     if which("apt-get").is_none() {
         // The steps that miss something say what it is, and how to get it elsewhere.
         return Ok(());

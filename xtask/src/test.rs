@@ -25,6 +25,7 @@ const STEPS: &[Step] = &[
     Step { name: "interop", about: "JavaScript libraries of others", long: false, run: interop::run },
     Step { name: "browser", about: "the playground in Chromium", long: false, run: playground::run },
     Step { name: "autobahn", about: "the Autobahn cases", long: false, run: autobahn::run },
+    Step { name: "deploy", about: "the server behind nginx, HAProxy and Caddy", long: false, run: deploy },
     Step { name: "long", about: "the Rust tests that are marked as long, optimised", long: true, run: long },
     Step { name: "release", about: "the server as it ships", long: true, run: interop::release },
     Step { name: "readme", about: "what the front page shows", long: true, run: readme::run },
@@ -119,6 +120,10 @@ fn bare(project: &Project, _: &mut Tally) -> Result {
     toolchain.cargo(project, "build --package pulse-core --features sim", BARE).run()
 }
 
+fn deploy(project: &Project, tally: &mut Tally) -> Result {
+    project.cargo().line("test --package pulse-native --test deployment -- --ignored").run_counted(tally)
+}
+
 fn long(project: &Project, tally: &mut Tally) -> Result {
     project
         .cargo()
@@ -137,7 +142,7 @@ mod tests {
 
     #[test]
     fn full_adds_the_long_steps_and_names_pick_single_ones() {
-        let quick = ["rust", "wasm", "bare", "interop", "browser", "autobahn"];
+        let quick = ["rust", "wasm", "bare", "interop", "browser", "autobahn", "deploy"];
         check(&[], &quick);
         let all = [&quick[..], &["long", "release", "readme", "coverage"]].concat();
         check(&["--full"], &all);
