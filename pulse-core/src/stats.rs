@@ -1,8 +1,8 @@
 //! Counters of one router, for its host's metrics.
 
-use crate::wire::ERRORS;
+use crate::wire::{CLOSES, ERRORS};
 
-/// What a router counted since it was made. Everything but the last four only rises.
+/// What a router counted since it was made. Everything but the last five only rises.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
     /// Frames received from clients.
@@ -21,8 +21,12 @@ pub struct Stats {
     pub opened: u64,
     /// Publications not delivered because their receiver was too slow.
     pub dropped: u64,
+    /// Publications not delivered because another router was, counted once for each receiver.
+    pub dropped_between: u64,
     /// `error` frames sent, by the row of the table [`ERRORS`].
     pub errors: [u64; ERRORS.len()],
+    /// Connections that the router has ended, by the row of the table [`CLOSES`].
+    pub closed: [u64; CLOSES.len()],
     /// Connections open now.
     pub connections: u64,
     /// Subscriptions that exist now.
@@ -31,4 +35,6 @@ pub struct Stats {
     pub channels: u64,
     /// Members in their presence now.
     pub members: u64,
+    /// Bytes that wait in queues now, for connections that take nothing.
+    pub backlog_bytes: u64,
 }

@@ -20,7 +20,8 @@ use prometheus_client::{
     metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge, info::Info},
     registry::Registry,
 };
-use pulse_core::{Stats, wire::ERRORS};
+use pulse_core::Stats;
+use pulse_core::wire::{CLOSES, ERRORS};
 use tokio::net::TcpListener;
 
 /// The content type of OpenMetrics text.
@@ -40,19 +41,31 @@ const BOUNDS_US: [u64; 16] = [
 pub struct ShardMetrics {
     plain: [AtomicU64; PLAIN.len()],
     errors: [AtomicU64; ERRORS.len()],
+    closed: [AtomicU64; CLOSES.len()],
+    refused: [AtomicU64; REFUSALS.len()],
+    unsent: AtomicU64,
     latency: [AtomicU64; BOUNDS_US.len() + 1],
     latency_ns: AtomicU64,
 }
 
 impl ShardMetrics {
-    /// Publishes what the router counted. Once a turn is enough: about thirty plain stores.
-    pub fn store(&self, stats: &Stats) {
+    /// Publishes what the router counted, and how many bytes the sockets have not taken yet. Once a turn is enough: about
+    /// fifty plain stores.
+    pub fn store(&self, stats: &Stats, unsent: usize) {
         for (shared, metric) in self.plain.iter().zip(&PLAIN) {
             shared.store((metric.of)(stats), Relaxed);
         }
-        for (shared, count) in self.errors.iter().zip(stats.errors) {
+        for (shared, count) in
+            self.errors.iter().zip(stats.errors).chain(self.closed.iter().zip(stats.closed))
+        {
             shared.store(count, Relaxed);
         }
+        self.unsent.store(unsent as u64, Relaxed);
+    }
+
+    /// Counts a WebSocket that was refused.
+    pub fn refused(&self, refused: Refused) {
+        self.refused[refused as usize].fetch_add(1, Relaxed);
     }
 
     /// Counts one turn that took `elapsed` from its first input to its last byte written.
@@ -62,6 +75,20 @@ impl ShardMetrics {
         self.latency_ns.fetch_add(u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX), Relaxed);
     }
 }
+
+/// Why a WebSocket was refused before it was one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// As many connections as are allowed are open, or the server stops.
+    Full,
+    /// The page's origin is not listed.
+    Origin,
+    /// The request is not a valid one.
+    Invalid,
+}
+
+/// The label's values, by [`Refused`].
+const REFUSALS: [&str; 3] = ["full", "origin", "invalid"];
 
 /// Everything that `/metrics` shows, for these shards.
 #[must_use]
@@ -95,42 +122,51 @@ pub fn serve(listener: TcpListener, registry: Registry) -> impl Future<Output = 
 /// A number of [`Stats`] and how Prometheus calls it; a counter's name is without the `_total` that the encoder adds.
 struct Metric {
     name: &'static str,
-    /// The value of the label `direction`, if the metric has one.
-    direction: Option<&'static str>,
+    /// A label and its value, if the metric has one.
+    label: Option<(&'static str, &'static str)>,
     help: &'static str,
     kind: MetricType,
     of: fn(&Stats) -> u64,
 }
 
 const fn counter(name: &'static str, help: &'static str, of: fn(&Stats) -> u64) -> Metric {
-    Metric { name, direction: None, help, kind: MetricType::Counter, of }
+    Metric { name, label: None, help, kind: MetricType::Counter, of }
 }
 
 const fn gauge(name: &'static str, help: &'static str, of: fn(&Stats) -> u64) -> Metric {
-    Metric { name, direction: None, help, kind: MetricType::Gauge, of }
+    Metric { name, label: None, help, kind: MetricType::Gauge, of }
 }
 
-const fn directed(name: &'static str, to: &'static str, help: &'static str, of: fn(&Stats) -> u64) -> Metric {
-    Metric { name, direction: Some(to), help, kind: MetricType::Counter, of }
+const fn labelled(
+    name: &'static str,
+    label: (&'static str, &'static str),
+    help: &'static str,
+    of: fn(&Stats) -> u64,
+) -> Metric {
+    Metric { name, label: Some(label), help, kind: MetricType::Counter, of }
 }
 
 const FRAMES: &str = "Frames from and to clients, each counted once for each receiver";
+const DROPPED: &str = "Publications not delivered, each counted once for each receiver";
 const BYTES: &str = "Bytes of these frames, their length prefixes included";
 
 /// Metrics of one name are neighbours: they are one family.
-static PLAIN: [Metric; 11] = [
+static PLAIN: [Metric; 14] = [
     counter("pulse_connections", "Connections opened", |stats| stats.opened),
     gauge("pulse_connections_active", "Connections open now", |stats| stats.connections),
-    directed("pulse_messages", "in", FRAMES, |stats| stats.frames_in),
-    directed("pulse_messages", "out", FRAMES, |stats| stats.frames_out),
-    directed("pulse_messages_bytes", "in", BYTES, |stats| stats.bytes_in),
-    directed("pulse_messages_bytes", "out", BYTES, |stats| stats.bytes_out),
+    labelled("pulse_messages", ("direction", "in"), FRAMES, |stats| stats.frames_in),
+    labelled("pulse_messages", ("direction", "out"), FRAMES, |stats| stats.frames_out),
+    labelled("pulse_messages_bytes", ("direction", "in"), BYTES, |stats| stats.bytes_in),
+    labelled("pulse_messages_bytes", ("direction", "out"), BYTES, |stats| stats.bytes_out),
     counter("pulse_subscriptions", "Subscriptions made", |stats| stats.subscribed),
     gauge("pulse_subscriptions_active", "Subscriptions that exist now", |stats| stats.subscriptions),
     gauge("pulse_channels_active", "Channels that exist now", |stats| stats.channels),
     counter("pulse_publications", "Publications accepted", |stats| stats.publications),
-    counter("pulse_dropped", "Publications not delivered because their receiver was too slow", |stats| {
-        stats.dropped
+    labelled("pulse_dropped", ("reason", "slow_consumer"), DROPPED, |stats| stats.dropped),
+    labelled("pulse_dropped", ("reason", "shard_behind"), DROPPED, |stats| stats.dropped_between),
+    gauge("pulse_presence_members", "Members of channels now", |stats| stats.members),
+    gauge("pulse_queue_bytes", "Bytes queued now for connections that take nothing", |stats| {
+        stats.backlog_bytes
     }),
 ];
 
@@ -148,30 +184,53 @@ impl Shards {
         while let Some((index, metric)) = rest.next() {
             let mut family = encoder.encode_descriptor(metric.name, metric.help, None, metric.kind)?;
             let value = |index: usize| self.sum(|shard| &shard.plain[index]);
-            let Some(direction) = metric.direction else {
+            let Some(label) = metric.label else {
                 match metric.kind {
                     MetricType::Gauge => ConstGauge::new(value(index)).encode(family)?,
                     _ => ConstCounter::new(value(index)).encode(family)?,
                 }
                 continue;
             };
-            ConstCounter::new(value(index)).encode(family.encode_family(&[("direction", direction)])?)?;
+            ConstCounter::new(value(index)).encode(family.encode_family(&[label])?)?;
             while let Some((index, next)) = rest.next_if(|(_, next)| next.name == metric.name) {
-                let label = [("direction", next.direction.unwrap_or_default())];
-                ConstCounter::new(value(index)).encode(family.encode_family(&label)?)?;
+                let label = next.label.expect("metrics of one name have one label");
+                ConstCounter::new(value(index)).encode(family.encode_family(&[label])?)?;
             }
         }
         Ok(())
     }
 
-    fn errors(&self, encoder: &mut DescriptorEncoder<'_>) -> std::fmt::Result {
-        let help = "Error frames sent, by the name of their code";
-        let mut family = encoder.encode_descriptor("pulse_errors", help, None, MetricType::Counter)?;
-        for (index, row) in ERRORS.iter().enumerate() {
-            let count = self.sum(|shard| &shard.errors[index]);
-            ConstCounter::new(count).encode(family.encode_family(&[("type", row.name)])?)?;
+    /// Counters of one name, told apart by a label.
+    fn family<'v>(
+        &self,
+        encoder: &mut DescriptorEncoder<'_>,
+        (name, help): (&str, &str),
+        label: &str,
+        values: impl Iterator<Item = &'v str>,
+        of: impl Fn(&ShardMetrics, usize) -> &AtomicU64,
+    ) -> std::fmt::Result {
+        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for (index, value) in values.enumerate() {
+            let count = self.sum(|shard| of(shard, index));
+            ConstCounter::new(count).encode(family.encode_family(&[(label, value)])?)?;
         }
         Ok(())
+    }
+
+    fn errors(&self, encoder: &mut DescriptorEncoder<'_>) -> std::fmt::Result {
+        let errors = ("pulse_errors", "Error frames sent, by the name of their code");
+        let closes = ("pulse_disconnects", "Connections that the server has ended, by the name of the code");
+        let refusals = ("pulse_refused", "WebSockets that were refused");
+        self.family(encoder, errors, "type", ERRORS.iter().map(|row| row.name), |shard, at| {
+            &shard.errors[at]
+        })?;
+        self.family(encoder, closes, "type", CLOSES.iter().map(|row| row.name), |shard, at| {
+            &shard.closed[at]
+        })?;
+        self.family(encoder, refusals, "reason", REFUSALS.into_iter(), |shard, at| &shard.refused[at])?;
+        let help = "Bytes written that sockets have not taken yet";
+        let unsent = encoder.encode_descriptor("pulse_unsent_bytes", help, None, MetricType::Gauge)?;
+        ConstGauge::new(self.sum(|shard| &shard.unsent)).encode(unsent)
     }
 
     fn latency(&self, encoder: &mut DescriptorEncoder<'_>) -> std::fmt::Result {
@@ -245,14 +304,20 @@ mod tests {
             connections: 9,
             subscriptions: 10,
             channels: 11,
+            dropped_between: 13,
+            members: 14,
+            backlog_bytes: 15,
             ..Stats::default()
         };
         stats.errors[1] = 12;
+        stats.closed[2] = 16;
         let shards = [Arc::<ShardMetrics>::default(), Arc::default()];
-        shards[0].store(&stats);
+        shards[0].store(&stats, 17);
+        shards[0].refused(Refused::Origin);
         stats.frames_in = 100;
         stats.errors[1] = 200;
-        shards[1].store(&stats);
+        shards[1].store(&stats, 18);
+        shards[1].refused(Refused::Origin);
         shards[0].latency(Duration::ZERO);
         shards[0].latency(Duration::from_micros(50));
         shards[1].latency(Duration::from_micros(51));
@@ -280,7 +345,14 @@ mod tests {
             "pulse_subscriptions_active 20",
             "pulse_channels_active 22",
             "pulse_publications_total 10",
-            "pulse_dropped_total 16",
+            "pulse_dropped_total{reason=\"slow_consumer\"} 16",
+            "pulse_dropped_total{reason=\"shard_behind\"} 26",
+            "pulse_presence_members 28",
+            "pulse_queue_bytes 30",
+            "pulse_unsent_bytes 35",
+            &format!("pulse_disconnects_total{{type=\"{}\"}} 32", CLOSES[2].name),
+            "pulse_refused_total{reason=\"origin\"} 2",
+            "pulse_refused_total{reason=\"full\"} 0",
             &format!("pulse_errors_total{{type=\"{}\"}} 212", ERRORS[1].name),
             &format!("pulse_errors_total{{type=\"{}\"}} 0", ERRORS[0].name),
             "pulse_latency_seconds_bucket{le=\"0.00005\"} 2",

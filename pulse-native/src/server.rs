@@ -186,6 +186,7 @@ impl Server {
                 websocket: options.websocket,
                 playground,
                 seats: Arc::clone(&self.seats),
+                metrics: Arc::clone(counters),
                 inbox: sender.clone(),
                 patience: Duration::from_millis(options.handshake_timeout_ms),
                 stop: stopped.clone(),

@@ -48,7 +48,9 @@ fn metrics_count_what_clients_do() {
         ("pulse_subscriptions_total", 3),
         ("pulse_subscriptions_active", 3),
         ("pulse_channels_active", 2),
-        ("pulse_dropped_total", 0),
+        ("pulse_dropped_total{reason=\"slow_consumer\"}", 0),
+        ("pulse_queue_bytes", 0),
+        ("pulse_disconnects_total{type=\"shutdown\"}", 0),
         ("pulse_errors_total{type=\"invalid_frame\"}", 0),
     ] {
         assert_eq!(metric(&server, name), value, "{name}");

@@ -45,6 +45,7 @@ fn debian() -> Result {
         ("caddy", "caddy"),
         ("openssl", "openssl"),
         ("systemd-analyze", "systemd"),
+        ("promtool", "prometheus"),
     ];
     wanted
         .extend(programs.iter().filter(|(program, _)| which(program).is_none()).map(|(_, package)| package));

@@ -25,7 +25,12 @@ const STEPS: &[Step] = &[
     Step { name: "interop", about: "JavaScript libraries of others", long: false, run: interop::run },
     Step { name: "browser", about: "the playground in Chromium", long: false, run: playground::run },
     Step { name: "autobahn", about: "the Autobahn cases", long: false, run: autobahn::run },
-    Step { name: "deploy", about: "the server behind nginx, HAProxy and Caddy", long: false, run: deploy },
+    Step {
+        name: "deploy",
+        about: "what the docs show for nginx, HAProxy, Caddy, systemd, Prometheus",
+        long: false,
+        run: deploy,
+    },
     Step { name: "long", about: "the Rust tests that are marked as long, optimised", long: true, run: long },
     Step { name: "release", about: "the server as it ships", long: true, run: interop::release },
     Step { name: "readme", about: "what the front page shows", long: true, run: readme::run },
@@ -121,7 +126,8 @@ fn bare(project: &Project, _: &mut Tally) -> Result {
 }
 
 fn deploy(project: &Project, tally: &mut Tally) -> Result {
-    project.cargo().line("test --package pulse-native --test deployment -- --ignored").run_counted(tally)
+    let tests = "--test deployment --test metrics_documents";
+    project.cargo().line(&format!("test --package pulse-native {tests} -- --ignored")).run_counted(tally)
 }
 
 fn long(project: &Project, tally: &mut Tally) -> Result {

@@ -32,7 +32,7 @@ use crate::peer::Outbox;
 use crate::presence::ClientName;
 use crate::queue::Meta;
 use crate::random::{Random, Seed, mix};
-use crate::wire::{CloseCode, Disconnect, Frame};
+use crate::wire::{CLOSES, CloseCode, Disconnect, Frame};
 use crate::{
     Answer, Batch, ConnId, Dialect, Effect, Kind, Limits, Link, Namespace, Now, PeerId, Rule, Rules, Shards,
     Stats, Ticket, Time, limits,
@@ -361,9 +361,10 @@ impl Router {
         Stats {
             frames_out: frames,
             bytes_out: bytes,
-            dropped: dropped + self.stats.dropped,
+            dropped,
             channels: self.channels.num_home() as u64,
             members: self.crowds.members,
+            backlog_bytes: self.fanout.backlog_bytes() as u64,
             ..self.stats
         }
     }
@@ -422,6 +423,9 @@ impl Router {
     fn end(&mut self, slot: Slot, code: CloseCode, retry_ms: Option<u64>) {
         self.leave_all(slot);
         self.forget_waiting(slot);
+        if let Some(row) = CLOSES.iter().position(|row| row.code == code.0) {
+            self.stats.closed[row] += 1;
+        }
         let conn = &mut self.conns[slot as usize];
         conn.state = State::Closing { code, asked: false };
         let dialect = conn.link.dialect;

@@ -103,7 +103,7 @@ impl Router {
         let message = message.expect("where there are leaves, a publication is encoded");
         let frame = self.fanout.bytes(message);
         let publication = PeerMessage::Publication { channel: &entry.name, offset, frame };
-        self.stats.dropped +=
+        self.stats.dropped_between +=
             Self::pass_on(&mut self.outboxes, &mut self.unsent, entry.leaves, channel, &publication);
     }
 
@@ -176,7 +176,7 @@ impl Router {
                 self.fanout.push(subscriber.slot, message);
             }
         }
-        self.stats.dropped += count.unwrap_or(0) * entry.subscribers.len() as u64;
+        self.stats.dropped_between += count.unwrap_or(0) * entry.subscribers.len() as u64;
     }
 }
 

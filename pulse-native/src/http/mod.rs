@@ -33,6 +33,7 @@ use self::prefixed::Prefixed;
 pub(crate) use self::seats::Seat;
 pub use self::seats::Seats;
 use crate::handshake::{self, Accepted, Policy, Refusal};
+use crate::metrics::{Refused, ShardMetrics};
 use crate::shard::Inbox;
 use crate::sys;
 
@@ -62,6 +63,7 @@ pub(crate) struct Http {
     /// Whether the playground is served.
     pub(crate) playground: bool,
     pub(crate) seats: Arc<Seats>,
+    pub(crate) metrics: Arc<ShardMetrics>,
     pub(crate) inbox: mpsc::UnboundedSender<Inbox>,
     /// For a request head, and for an answer when it is time to go.
     pub(crate) patience: Duration,
@@ -178,13 +180,17 @@ impl Http {
             Ok(accepted) => accepted,
             Err(refusal) => {
                 debug!(%refusal, "a websocket is refused");
+                let origin = matches!(refusal, Refusal::ForbiddenOrigin { .. });
+                self.metrics.refused(if origin { Refused::Origin } else { Refused::Invalid });
                 return refuse(&refusal);
             }
         };
         if *self.stop.borrow() {
+            self.metrics.refused(Refused::Full);
             return unavailable("the server is shutting down");
         }
         let Some(seat) = Seat::take(&self.seats) else {
+            self.metrics.refused(Refused::Full);
             return unavailable("the server has as many connections as it takes");
         };
         let mut response = Response::new(Full::default());

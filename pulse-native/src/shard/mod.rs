@@ -350,7 +350,7 @@ impl<E: Engine> Shard<E> {
     }
 
     fn report(&mut self, drained: bool) {
-        self.metrics.store(&self.engine.stats());
+        self.metrics.store(&self.engine.stats(), self.net.unsent());
         if drained && let Some(since) = self.since.take() {
             self.metrics.latency(since.elapsed());
         }

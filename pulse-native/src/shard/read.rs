@@ -17,6 +17,7 @@ use super::{Shard, close};
 use crate::engine::Engine;
 use crate::handshake::{self, Accepted, Fast};
 use crate::http::Upgraded;
+use crate::metrics::Refused;
 use crate::sys::{self, Ready};
 use crate::ws::Event;
 
@@ -172,6 +173,7 @@ impl<E: Engine> Shard<E> {
         match handshake::fast(&self.buf[..len], self.http.policy()) {
             Fast::Upgrade { accepted, used } => {
                 if !self.http.seats().take() {
+                    self.metrics.refused(Refused::Full);
                     return self.close(key, crate::http::FULL);
                 }
                 let mut head = Vec::new();
