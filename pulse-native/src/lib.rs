@@ -14,6 +14,7 @@ pub mod metrics;
 pub mod server;
 mod shard;
 mod sys;
+pub mod tls;
 pub mod ws;
 
 pub use http::Seats;

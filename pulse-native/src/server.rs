@@ -21,6 +21,7 @@ use crate::http::{Http, Seats, playground};
 use crate::metrics::{self, ShardMetrics};
 use crate::shard::{Inbox, Parts, Post, Shard};
 use crate::sys;
+use crate::tls::Identity;
 
 /// Decides what the static rules leave open; called on a shard's thread, so it must not wait.
 pub type Authorize = Box<dyn Fn(&Request) -> Answer + Send + Sync>;
@@ -43,6 +44,8 @@ pub struct Options {
     pub playground: Option<bool>,
     /// The pages, besides those of the server's own host, that may connect.
     pub origins: Origins,
+    /// Who the server is; `None` serves without TLS, otherwise nothing is served without.
+    pub tls: Option<Arc<Identity>>,
     /// WebSockets open at a time; the next one is answered 503.
     pub max_connections: usize,
     /// The largest WebSocket message that is taken, frames of the protocol included; a larger one closes with 1009.
@@ -72,6 +75,7 @@ impl Default for Options {
             path: "/ws".into(),
             playground: None,
             origins: Origins::default(),
+            tls: None,
             max_connections: 100_000,
             max_message: 1 << 20,
             handshake_timeout_ms: 10_000,

@@ -2,6 +2,7 @@
 //!
 //! Flags for settings come from the table in [`pulse_native::config`]; each subcommand has a file of its own.
 
+mod dev_cert;
 mod flags;
 mod line;
 mod publish;
@@ -46,6 +47,9 @@ enum Command {
     /// Publish a message into a channel.
     #[command(name = "pub", after_help = publish::AFTER)]
     Publish(publish::Publish),
+    /// Make a certificate for trying TLS out.
+    #[command(after_help = dev_cert::AFTER)]
+    DevCert(dev_cert::DevCert),
 }
 
 const AFTER: &str = "`pulse --help` shows every setting.";
@@ -75,6 +79,7 @@ pub(crate) fn run() -> ExitCode {
         Some(Command::Serve(serve)) => serve.run(),
         Some(Command::Sub(sub)) => sub.run(),
         Some(Command::Publish(publish)) => publish.run(),
+        Some(Command::DevCert(dev_cert)) => dev_cert.run(),
     }
 }
 

@@ -13,6 +13,7 @@ use pulse_native::{
     config::{self, Config, Loaded},
     drain, log, raise_open_files,
     server::Server,
+    tls,
 };
 
 use super::{MISUSED, complain, flags::Flags};
@@ -64,12 +65,24 @@ fn run(loaded: &Loaded) -> ExitCode {
 }
 
 async fn serve(config: &Config) -> Result<(), Box<dyn Error>> {
-    let server = Server::bind(config.to_options()?)?;
+    let options = config.to_options()?;
+    let identity = options.tls.clone();
+    let server = Server::bind(options)?;
     let addr = server.local_addr();
     let shutdown = drain::listen()?;
-    tracing::info!("listening on http://{addr}, WebSocket at ws://{addr}{}", config.transport.websocket_path);
+    let s = if identity.is_some() { "s" } else { "" };
+    tracing::info!(
+        "listening on http{s}://{addr}, WebSocket at ws{s}://{addr}{}",
+        config.transport.websocket_path
+    );
+    if let Some(identity) = identity {
+        if let Some(warning) = identity.warning() {
+            tracing::warn!("{warning}");
+        }
+        tokio::spawn(tls::follow(identity)?);
+    }
     if server.has_playground() {
-        tracing::info!("try it out in a browser: http://{}/", reachable(addr));
+        tracing::info!("try it out in a browser: http{s}://{}/", reachable(addr));
     }
     if let Some(addr) = server.metrics_addr() {
         tracing::info!("metrics on http://{addr}/metrics");

@@ -1,13 +1,25 @@
 //! From settings to what the core and the server are made with.
 
 use std::hash::{BuildHasher as _, RandomState};
+use std::sync::Arc;
 use std::thread::available_parallelism;
+use std::{error, fmt};
 
 use pulse_core::{Namespace, Router, Rule, Seed, Shards};
 
 use super::{Config, Playground, Rules, SlowConsumer, Who};
 use crate::handshake::{OriginError, Origins};
 use crate::server::Options;
+use crate::tls::{Identity, TlsError};
+
+/// Why settings that are right in themselves do not make a server.
+#[derive(Debug)]
+pub enum OptionsError {
+    /// `server.origins` holds something else than origins.
+    Origin(OriginError),
+    /// The files of `tls` cannot be used.
+    Tls(TlsError),
+}
 
 impl Config {
     /// Threads that serve clients: `server.shards`, or as many as there are processors for this process.
@@ -58,9 +70,11 @@ impl Config {
     /// What a server is bound with.
     ///
     /// # Errors
-    /// If an entry of `server.origins` is no origin; [`load`](super::load) has refused such a configuration already.
-    pub fn to_options(&self) -> Result<Options, OriginError> {
-        let (server, limits) = (&self.server, &self.limits);
+    /// If the files of `tls` cannot be used, or an entry of `server.origins` is no origin; [`load`](super::load) has refused
+    /// the latter already.
+    pub fn to_options(&self) -> Result<Options, OptionsError> {
+        let (server, limits, tls) = (&self.server, &self.limits, &self.tls);
+        let identity = (!tls.cert.is_empty()).then(|| Identity::load(&tls.cert, &tls.key)).transpose()?;
         Ok(Options {
             host: server.host.clone(),
             port: server.port,
@@ -73,6 +87,7 @@ impl Config {
                 Playground::Off => Some(false),
             },
             origins: Origins::parse(&server.origins)?,
+            tls: identity.map(Arc::new),
             max_connections: limits.max_connections as usize,
             max_message: self.to_core().limits.transport_message(),
             handshake_timeout_ms: server.handshake_timeout_ms.into(),
@@ -94,6 +109,29 @@ impl Config {
             let core = pulse_core::Config { shards: Shards { index, ..core.shards }, ..core.clone() };
             Router::new(core, Seed(seeds.hash_one(shard)))
         }
+    }
+}
+
+impl fmt::Display for OptionsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Origin(error) => write!(f, "server.origins: {error}"),
+            Self::Tls(error) => write!(f, "{error}"),
+        }
+    }
+}
+
+impl error::Error for OptionsError {}
+
+impl From<OriginError> for OptionsError {
+    fn from(error: OriginError) -> Self {
+        Self::Origin(error)
+    }
+}
+
+impl From<TlsError> for OptionsError {
+    fn from(error: TlsError) -> Self {
+        Self::Tls(error)
     }
 }
 

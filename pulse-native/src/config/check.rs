@@ -6,7 +6,7 @@ use super::{Config, Loaded, by_path, error::ConfigError, table::Who};
 
 /// The rules between settings that `loaded` breaks.
 pub(super) fn conflicts(loaded: &Loaded) -> Vec<ConfigError> {
-    let Config { heartbeat, limits, metrics, server, .. } = &loaded.config;
+    let Config { heartbeat, limits, metrics, server, tls, .. } = &loaded.config;
     let rules = [
         (
             heartbeat.interval_ms == 0 || heartbeat.timeout_ms > heartbeat.interval_ms,
@@ -28,6 +28,12 @@ pub(super) fn conflicts(loaded: &Loaded) -> Vec<ConfigError> {
             "metrics.port",
             "has to differ from",
             "server.port",
+        ),
+        (
+            tls.key.is_empty() == tls.cert.is_empty(),
+            "tls.key",
+            "has to be given together with",
+            "tls.cert",
         ),
     ];
     let broken = rules.into_iter().filter(|(holds, ..)| !holds);

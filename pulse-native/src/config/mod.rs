@@ -28,12 +28,13 @@ use std::{
     path::Path,
 };
 
+pub use apply::OptionsError;
 pub use error::{ConfigError, ConfigErrors, Origin};
 pub use render::{default_toml, reference};
 pub use setting::{Kind, Rule, Setting, Value};
 pub use table::{
     Heartbeat, Limits, LogFormat, Logging, Metrics, Playground, Rules, SETTINGS, Server, SlowConsumer,
-    Transport, Who,
+    Tls, Transport, Who,
 };
 
 /// Every setting's value. Fields are named as the keys of the file; times are milliseconds, sizes bytes.
@@ -45,6 +46,8 @@ pub struct Config {
     pub server: Server,
     /// The ways in which clients connect.
     pub transport: Transport,
+    /// TLS on the listener for clients.
+    pub tls: Tls,
     /// What clients may use at most.
     pub limits: Limits,
     /// How the server finds out that a client is gone.

@@ -27,6 +27,13 @@ pub(super) const PATH: Rule = Rule {
     parse: path,
 };
 
+/// A file, or none.
+pub(super) const FILE: Rule = Rule {
+    name: "FILE",
+    allowed: "the path of a file, such as \"/etc/pulse/cert.pem\", or empty for none",
+    parse: |text| (!text.contains('\0')).then(|| text.to_owned()),
+};
+
 /// A level or directives of a log filter.
 pub(super) const FILTER: Rule = Rule {
     name: "FILTER",

@@ -4,7 +4,7 @@
 //! `docs/CONFIGURATION.md` all come from it.
 
 use super::{
-    rule::{FILTER, HOST, ORIGIN, PATH},
+    rule::{FILE, FILTER, HOST, ORIGIN, PATH},
     setting::{Field, Kind, Setting, Value},
 };
 
@@ -75,6 +75,14 @@ settings! {
         websocket_path: String = "/ws".to_owned(), Kind::Text(PATH);
         /// Whether to accept WebTransport sessions.
         webtransport: bool = false, Kind::NotYet("this version does not have WebTransport yet");
+    }
+
+    /// TLS on the listener for clients; the files are read again on SIGHUP and when they change.
+    tls: Tls {
+        /// PEM file with the certificate of the server, then those that signed it; empty for no TLS.
+        cert: String = String::new(), Kind::Text(FILE);
+        /// PEM file with the private key of the certificate; given together with it.
+        key: String = String::new(), Kind::Text(FILE);
     }
 
     /// What clients may use at most; what a client asks for beyond a limit is refused.

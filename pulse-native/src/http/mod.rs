@@ -29,13 +29,14 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::time::{sleep, timeout};
 use tracing::debug;
 
-use self::prefixed::Prefixed;
+use self::prefixed::{Parts, Prefixed};
 pub(crate) use self::seats::Seat;
 pub use self::seats::Seats;
 use crate::handshake::{self, Accepted, Policy, Refusal};
 use crate::metrics::{Refused, ShardMetrics};
 use crate::shard::Inbox;
 use crate::sys;
+use crate::tls::Session;
 
 /// The answer when no seat is free, for sockets that hyper does not serve.
 pub(crate) const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\n\
@@ -72,10 +73,20 @@ pub(crate) struct Http {
     pub(crate) slots: Arc<Semaphore>,
 }
 
+/// A connection as it goes to hyper and comes back.
+#[derive(Debug)]
+pub(crate) struct Socket {
+    pub(crate) fd: OwnedFd,
+    /// `None` for plain TCP.
+    pub(crate) tls: Option<Box<Session>>,
+    /// Records that are to be sent before anything else.
+    pub(crate) unsent: Vec<u8>,
+}
+
 /// A socket that is a WebSocket now.
 #[derive(Debug)]
 pub(crate) struct Upgraded {
-    pub(crate) fd: OwnedFd,
+    pub(crate) socket: Socket,
     pub(crate) accepted: Accepted,
     /// What came behind the request.
     pub(crate) early: Vec<u8>,
@@ -96,14 +107,17 @@ impl Http {
     }
 
     /// Serves a connection whose first bytes were read already, as a task of this thread's runtime.
-    pub(crate) fn serve(self: &Arc<Self>, fd: OwnedFd, early: Vec<u8>) {
+    pub(crate) fn serve(self: &Arc<Self>, socket: Socket, early: Vec<u8>) {
         let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() else {
             debug!("an http connection is refused: {CONNECTIONS} are open");
-            let _ = sys::send(&fd, FULL);
-            return sys::finish(&fd);
+            return refuse_at_once(socket);
         };
+        let Socket { fd, tls, unsent } = socket;
         match TcpStream::from_std(fd.into()) {
-            Ok(stream) => drop(tokio::spawn(Arc::clone(self).run(Prefixed::new(early, stream), slot))),
+            Ok(stream) => {
+                let io = Prefixed::new(early, stream, tls, unsent);
+                drop(tokio::spawn(Arc::clone(self).run(io, slot)));
+            }
             Err(error) => debug!(%error, "an http connection cannot be watched"),
         }
     }
@@ -213,18 +227,33 @@ impl Http {
         let Ok(upgraded) = upgraded.await else { return };
         let parts =
             upgraded.downcast::<TokioIo<Prefixed>>().expect("every connection is served over this type");
-        let (mut early, stream) = parts.io.into_inner().into_parts();
+        let Parts { mut early, stream, tls, unsent } = parts.io.into_inner().into_parts();
         // What hyper has read beyond the request comes before what it has not read of the early bytes.
         early.splice(..0, parts.read_buf);
         match stream.into_std() {
             Ok(socket) => {
-                let upgraded = Upgraded { fd: socket.into(), accepted, early, seat };
+                let socket = Socket { fd: socket.into(), tls, unsent };
+                let upgraded = Upgraded { socket, accepted, early, seat };
                 // Fails when the shard has ended: the socket is closed with it.
                 let _ = self.inbox.send(Inbox::Upgraded(upgraded));
             }
             Err(error) => debug!(%error, "an upgraded socket cannot be handed over"),
         }
     }
+}
+
+/// There is no room for another connection of hyper's.
+fn refuse_at_once(socket: Socket) {
+    let Socket { fd, tls, unsent: mut wire } = socket;
+    match tls {
+        Some(mut tls) => {
+            tls.seal(FULL, &mut wire);
+            tls.finish(&mut wire);
+        }
+        None => wire.extend_from_slice(FULL),
+    }
+    let _ = sys::send(&fd, &wire);
+    sys::finish(&fd);
 }
 
 fn minor_version(request: &Request<Incoming>) -> u8 {

@@ -1,29 +1,83 @@
-//! A TCP stream in front of which some bytes were read already.
+//! A TCP stream in front of which some bytes were read already, with or without TLS around it.
 
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use crate::tls::{RECORD, Session};
+
 /// Reads give the early bytes first, then those of the stream.
 #[derive(Debug)]
 pub(super) struct Prefixed {
+    /// In plain, not given out from `read` on.
     early: Vec<u8>,
     read: usize,
     stream: TcpStream,
+    tls: Option<Box<Session>>,
+    /// Records that the stream did not take yet, from `sent` on.
+    unsent: Vec<u8>,
+    sent: usize,
+}
+
+/// What a [`Prefixed`] is made of.
+#[derive(Debug)]
+pub(super) struct Parts {
+    /// What nobody has read.
+    pub(super) early: Vec<u8>,
+    pub(super) stream: TcpStream,
+    pub(super) tls: Option<Box<Session>>,
+    pub(super) unsent: Vec<u8>,
 }
 
 impl Prefixed {
-    pub(super) fn new(early: Vec<u8>, stream: TcpStream) -> Self {
-        Self { early, read: 0, stream }
+    pub(super) fn new(
+        early: Vec<u8>,
+        stream: TcpStream,
+        tls: Option<Box<Session>>,
+        unsent: Vec<u8>,
+    ) -> Self {
+        Self { early, read: 0, stream, tls, unsent, sent: 0 }
     }
 
-    /// The early bytes that nobody has read, and the stream.
-    pub(super) fn into_parts(mut self) -> (Vec<u8>, TcpStream) {
+    pub(super) fn into_parts(mut self) -> Parts {
         self.early.drain(..self.read);
-        (self.early, self.stream)
+        self.unsent.drain(..self.sent);
+        Parts { early: self.early, stream: self.stream, tls: self.tls, unsent: self.unsent }
+    }
+
+    /// Sends all records.
+    fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.sent < self.unsent.len() {
+            let stream = Pin::new(&mut self.stream);
+            match ready!(stream.poll_write(cx, &self.unsent[self.sent..]))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                sent => self.sent += sent,
+            }
+        }
+        (self.unsent, self.sent) = (Vec::new(), 0);
+        Poll::Ready(Ok(()))
+    }
+
+    /// Waits for plaintext; without any, the stream has ended.
+    fn poll_decrypt(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut bytes = [0; 4096];
+        while self.read == self.early.len() {
+            let Some(tls) = self.tls.as_deref_mut().filter(|tls| !tls.has_ended()) else { break };
+            let mut buf = ReadBuf::new(&mut bytes);
+            ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buf))?;
+            if buf.filled().is_empty() {
+                break;
+            }
+            (self.early, self.read) = (Vec::new(), 0);
+            let received = tls.receive(buf.filled(), |plain| self.early.extend_from_slice(plain), &mut self.unsent);
+            // Whatever the stream does not take now goes with the next write.
+            let _ = self.poll_drain(cx)?;
+            received.map_err(|fault| io::Error::new(io::ErrorKind::InvalidData, fault.to_string()))?;
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -33,10 +87,13 @@ impl AsyncRead for Prefixed {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let early = &self.early[self.read..];
-        if early.is_empty() {
-            return Pin::new(&mut self.stream).poll_read(cx, buf);
+        if self.read == self.early.len() {
+            if self.tls.is_none() {
+                return Pin::new(&mut self.stream).poll_read(cx, buf);
+            }
+            ready!(self.poll_decrypt(cx))?;
         }
+        let early = &self.early[self.read..];
         let len = early.len().min(buf.remaining());
         buf.put_slice(&early[..len]);
         self.read += len;
@@ -46,7 +103,19 @@ impl AsyncRead for Prefixed {
 
 impl AsyncWrite for Prefixed {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        let this = &mut *self;
+        let Some(tls) = this.tls.as_deref_mut() else {
+            return Pin::new(&mut this.stream).poll_write(cx, bytes);
+        };
+        if this.sent < this.unsent.len() {
+            ready!(this.poll_drain(cx))?;
+            return self.poll_write(cx, bytes);
+        }
+        let len = bytes.len().min(RECORD);
+        tls.seal(&bytes[..len], &mut this.unsent);
+        // They are taken; what the stream does not take now is for the next call.
+        let _ = this.poll_drain(cx)?;
+        Poll::Ready(Ok(len))
     }
 
     fn poll_write_vectored(
@@ -54,18 +123,28 @@ impl AsyncWrite for Prefixed {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+        if self.tls.is_none() {
+            return Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        }
+        let first = slices.iter().find(|slice| !slice.is_empty());
+        self.poll_write(cx, first.map_or(&[], |slice| slice))
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        self.tls.is_none() && self.stream.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_drain(cx))?;
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        let this = &mut *self;
+        if let Some(tls) = &mut this.tls {
+            tls.finish(&mut this.unsent);
+        }
+        ready!(this.poll_drain(cx))?;
+        Pin::new(&mut this.stream).poll_shutdown(cx)
     }
 }

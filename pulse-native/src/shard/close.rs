@@ -9,7 +9,6 @@ use tracing::debug;
 use super::Shard;
 use super::conn::{Conn, Key, Phase};
 use crate::engine::Engine;
-use crate::sys;
 use crate::ws::{self, Opcode};
 
 /// The answer to half a request head that nothing followed.
@@ -61,9 +60,7 @@ impl<E: Engine> Shard<E> {
         conn.phase = Phase::Closing;
         let session = conn.session.take();
         self.net.out.write(key, conn, last);
-        if !conn.has_tail() {
-            sys::finish(&conn.fd);
-        }
+        self.net.out.finish(key, conn);
         self.net.out.watch(key, conn);
         self.deadlines.closing(key, self.now);
         if let Some(session) = session {
@@ -94,7 +91,7 @@ impl<E: Engine> Shard<E> {
     pub(super) fn expire(&mut self) {
         while let Some(key) = self.deadlines.expired(&self.net.table, self.now) {
             let conn = self.net.table.get(key).expect("an expired deadline names a live connection");
-            if conn.phase == Phase::Handshake && conn.rare.is_some() {
+            if conn.phase == Phase::Handshake && conn.rare.is_some() && !conn.is_handshaking() {
                 self.close(key, TOO_SLOW);
             } else {
                 self.remove(key);

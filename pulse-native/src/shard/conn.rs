@@ -7,6 +7,7 @@ use std::os::fd::OwnedFd;
 
 use pulse_core::{ConnId, Time};
 
+use crate::tls::Session;
 use crate::ws::Reader;
 
 /// Names an entry of the table: index and generation, as one number for epoll.
@@ -69,6 +70,8 @@ pub(super) struct Conn {
     pub(super) reader: Reader,
     /// The engine's name for it, from opening until the engine is told of the end.
     pub(super) session: Option<ConnId>,
+    /// `None` for plain TCP.
+    pub(super) tls: Option<Box<Session>>,
     pub(super) rare: Option<Box<Rare>>,
 }
 
@@ -140,7 +143,7 @@ impl Tail {
 }
 
 impl Conn {
-    pub(super) fn new(fd: OwnedFd) -> Self {
+    pub(super) fn new(fd: OwnedFd, tls: Option<Box<Session>>) -> Self {
         Self {
             fd,
             phase: Phase::Handshake,
@@ -150,8 +153,14 @@ impl Conn {
             seated: false,
             reader: Reader::new(),
             session: None,
+            tls,
             rare: None,
         }
+    }
+
+    /// Whether TLS is still being agreed upon.
+    pub(super) fn is_handshaking(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| tls.is_handshaking())
     }
 
     pub(super) fn has_tail(&self) -> bool {
@@ -256,11 +265,11 @@ mod tests {
     #[test]
     fn a_slot_that_was_given_out_again_is_not_found_by_its_old_key() {
         let mut table = Table::default();
-        let old = table.insert(Conn::new(socket()));
+        let old = table.insert(Conn::new(socket(), None));
         table.bind(old, ConnId::new(3, 1));
         assert!(table.find(ConnId::new(3, 1)).is_some());
         assert!(table.remove(old).is_some());
-        let new = table.insert(Conn::new(socket()));
+        let new = table.insert(Conn::new(socket(), None));
         assert_eq!(old.index(), new.index());
         assert!(table.get(old).is_none() && table.remove(old).is_none());
         assert!(table.find(ConnId::new(3, 1)).is_none());

@@ -1,6 +1,6 @@
 //! One thread's worth of server: an engine, its sockets, and the loop that joins them.
 //!
-//! Plain-TCP WebSockets wait in a level-triggered epoll of the shard's own, which this loop polls from inside its tokio
+//! WebSockets wait in a level-triggered epoll of the shard's own, which this loop polls from inside its tokio
 //! runtime; a turn is: what is ready, read; then what the engine has to say, written. Everything else (HTTP) is
 //! ordinary tokio on the same thread and hands over its upgraded sockets through the [`Inbox`]. The other shards are
 //! reached by [`Post`]. What a message means is the engine's business.
@@ -12,6 +12,7 @@ mod flow;
 mod peers;
 mod post;
 mod read;
+mod secure;
 mod write;
 
 use std::collections::VecDeque;
@@ -100,6 +101,8 @@ pub(crate) struct Shard<E> {
     /// The next input is to be mail rather than an event, so that neither kind shuts out the other.
     mail_next: bool,
     buf: Box<[u8]>,
+    /// What came over TLS and is not decrypted yet; empty until the first such connection.
+    wire: Box<[u8]>,
     pongs: Pongs,
 
     net: Net,
@@ -137,6 +140,7 @@ impl<E: Engine> Shard<E> {
             mail: VecDeque::new(),
             mail_next: false,
             buf: vec![0; READ].into_boxed_slice(),
+            wire: Box::default(),
             pongs: Pongs::default(),
             net: Net::new(epoll),
             fresh: Vec::new(),

@@ -13,12 +13,14 @@ use tracing::{debug, warn};
 
 use super::conn::{Conn, Key, Phase};
 use super::post::Mail;
+use super::write::Note;
 use super::{Shard, close};
 use crate::engine::Engine;
 use crate::handshake::{self, Accepted, Fast};
-use crate::http::Upgraded;
+use crate::http::{Socket, Upgraded};
 use crate::metrics::Refused;
 use crate::sys::{self, Ready};
+use crate::tls::Session;
 use crate::ws::Event;
 
 /// The listener's key: no connection has it.
@@ -80,7 +82,8 @@ impl<E: Engine> Shard<E> {
         if self.drain.is_some() {
             return self.post.drop_socket();
         }
-        let key = self.net.table.insert(Conn::new(fd));
+        let tls = self.options.tls.as_ref().map(|identity| Box::new(Session::new(identity.config())));
+        let key = self.net.table.insert(Conn::new(fd, tls));
         self.read(key, false);
         if let Some(conn) = self.net.table.get_mut(key).filter(|conn| !conn.watched) {
             self.deadlines.handshake(key, self.now);
@@ -132,12 +135,16 @@ impl<E: Engine> Shard<E> {
     fn read_frames(&mut self, key: Key) {
         if let Some(len) = self.recv(key, 0) {
             self.feed(key, 0, len);
+            self.remove_if_ended(key);
         }
     }
 
     /// Reads into the shard's buffer from `at`; returns where the bytes end. An end or an error removes the connection.
     fn recv(&mut self, key: Key, at: usize) -> Option<usize> {
         let conn = self.net.table.get(key)?;
+        if conn.tls.is_some() {
+            return self.recv_tls(key, at);
+        }
         match sys::recv(&conn.fd, &mut self.buf[at..]) {
             Ok(0) => self.remove(key),
             Ok(len) => {
@@ -196,18 +203,23 @@ impl<E: Engine> Shard<E> {
             // Hyper's descriptor is this one: it would go on to be reported here.
             let _ = self.poller.get_ref().delete(&conn.fd);
         }
-        self.http.serve(conn.fd, self.buf[..len].to_vec());
+        let unsent = conn.rare.as_ref().map_or_else(Vec::new, |rare| rare.tail.unsent().to_vec());
+        let socket = Socket { fd: conn.fd, tls: conn.tls, unsent };
+        self.http.serve(socket, self.buf[..len].to_vec());
     }
 
     /// A socket that hyper has upgraded; its answer is sent.
     pub(super) fn adopt(&mut self, upgraded: Upgraded) {
-        let Upgraded { fd, accepted, early, seat } = upgraded;
+        let Upgraded { socket, accepted, early, seat } = upgraded;
+        let Socket { fd, tls, unsent } = socket;
         if self.drain.is_some() {
             return;
         }
         seat.keep();
         self.post.keep_socket();
-        let key = self.net.table.insert(Conn::new(fd));
+        let key = self.net.table.insert(Conn::new(fd, tls));
+        let conn = self.net.table.get_mut(key).expect("the connection was put there just now");
+        self.net.out.send_wire(key, conn, &unsent);
         self.open(key, &accepted, Vec::new());
         for piece in early.chunks(self.buf.len()) {
             self.buf[..piece.len()].copy_from_slice(piece);
@@ -222,8 +234,16 @@ impl<E: Engine> Shard<E> {
         let conn = self.net.table.get_mut(key).expect("the connection was bound just now");
         conn.phase = Phase::Open;
         conn.seated = true;
-        conn.rare = None;
-        if !head.is_empty() {
+        if let Some(rare) = conn.rare.as_deref_mut() {
+            rare.head = Vec::new();
+            conn.slim();
+        }
+        // With TLS, the end of its handshake may still be on its way.
+        let is_blocked = conn.has_tail();
+        if is_blocked {
+            self.net.out.notes.push(Note::Blocked(session));
+            self.net.out.write(key, conn, &head);
+        } else if !head.is_empty() {
             conn.rare().head = head;
             self.fresh.push(key);
         }

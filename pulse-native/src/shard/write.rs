@@ -1,7 +1,8 @@
 //! The way out: batches, control frames and what the sockets did not take.
 //!
 //! Nothing here knows the engine; what the engine has to be told is left as [`Note`]s, since a batch borrows from it
-//! while it is written. A connection is written to at once or has a tail, never both: so order holds.
+//! while it is written. A connection is written to at once or has a tail, never both: so order holds. With TLS, what is
+//! written becomes records first, so a tail holds bytes of the wire.
 
 use std::rc::Rc;
 
@@ -11,6 +12,9 @@ use tracing::debug;
 use super::conn::{Conn, Key, Phase, Table};
 use crate::sys::{self, Epoll, Interest};
 use crate::ws::{Opcode, header};
+
+/// Kept for the records of the next write; most writes of a turn fit.
+const WIRE: usize = 128 << 10;
 
 /// What the engine has to be told once the batch is written.
 #[derive(Clone, Copy, Debug)]
@@ -39,11 +43,13 @@ pub(super) struct Out {
     pub(super) notes: Vec<Note>,
     /// Bytes in all tails.
     unsent: usize,
+    /// Records on their way to a socket.
+    wire: Vec<u8>,
 }
 
 impl Net {
     pub(super) fn new(epoll: Rc<Epoll>) -> Self {
-        let out = Out { epoll, now: Time(0), notes: Vec::new(), unsent: 0 };
+        let out = Out { epoll, now: Time(0), notes: Vec::new(), unsent: 0, wire: Vec::new() };
         Self { table: Table::default(), out, scratch: Vec::new() }
     }
 
@@ -120,12 +126,7 @@ impl Out {
             return;
         }
         if let Some(rare) = conn.rare.as_deref_mut() {
-            if !rare.tail.is_empty() {
-                rare.tail.push(bytes, self.now);
-                self.unsent += bytes.len();
-                return;
-            }
-            if conn.phase != Phase::Handshake && !rare.head.is_empty() {
+            if rare.tail.is_empty() && conn.phase != Phase::Handshake && !rare.head.is_empty() {
                 // The answer to the upgrade waited for this, so that both leave in one write.
                 let mut both = std::mem::take(&mut rare.head);
                 conn.slim();
@@ -134,6 +135,25 @@ impl Out {
             }
         }
         self.send(key, conn, bytes);
+    }
+
+    /// What a TLS session has to say by itself, and nothing of what is written.
+    pub(super) fn send_wire(&mut self, key: Key, conn: &mut Conn, wire: &[u8]) {
+        if !wire.is_empty() {
+            self.send_raw(key, conn, wire);
+        }
+    }
+
+    /// Ends our side of the stream after everything written.
+    pub(super) fn finish(&mut self, key: Key, conn: &mut Conn) {
+        if let Some(tls) = conn.tls.as_deref_mut() {
+            let mut wire = Vec::new();
+            tls.finish(&mut wire);
+            self.send_wire(key, conn, &wire);
+        }
+        if !conn.has_tail() {
+            sys::finish(&conn.fd);
+        }
     }
 
     /// Control frames: at once, or after the tail. While there is one, the newest pong replaces the older ones.
@@ -184,6 +204,22 @@ impl Out {
     }
 
     fn send(&mut self, key: Key, conn: &mut Conn, bytes: &[u8]) {
+        let Some(tls) = conn.tls.as_deref_mut() else { return self.send_raw(key, conn, bytes) };
+        let mut wire = std::mem::take(&mut self.wire);
+        tls.seal(bytes, &mut wire);
+        self.send_raw(key, conn, &wire);
+        wire.clear();
+        wire.shrink_to(WIRE);
+        self.wire = wire;
+    }
+
+    fn send_raw(&mut self, key: Key, conn: &mut Conn, bytes: &[u8]) {
+        let now = self.now;
+        if conn.has_tail() {
+            conn.rare().tail.push(bytes, now);
+            self.unsent += bytes.len();
+            return;
+        }
         let Ok(sent) = sys::send(&conn.fd, bytes) else {
             return self.notes.push(Note::Lost(key));
         };
@@ -191,7 +227,6 @@ impl Out {
         if rest.is_empty() {
             return;
         }
-        let now = self.now;
         conn.rare().tail.push(rest, now);
         self.unsent += rest.len();
         if let Some(session) = conn.session {

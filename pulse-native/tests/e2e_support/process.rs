@@ -35,8 +35,9 @@ impl Process {
         let mut said = String::new();
         let addr = loop {
             let line = line(&mut log).unwrap_or_else(|| panic!("pulse does not listen:\n{said}"));
-            if let Some((_, rest)) = line.split_once("listening on http://") {
-                let addr = rest.split(',').next().unwrap_or_default();
+            if let Some((_, rest)) = line.split_once("listening on http") {
+                let addr = rest.trim_start_matches('s').trim_start_matches("://");
+                let addr = addr.split(',').next().unwrap_or_default();
                 break addr.parse().expect("an address and a port follow");
             }
             said += &line;

@@ -1,0 +1,15 @@
+//! TLS on the listener for clients: who the server is, and the sessions of its connections.
+//!
+//! An [`Identity`] is a certificate chain with its key, from two files, and may be replaced while connections live. A
+//! [`Session`] turns bytes of one socket into plaintext and back, without I/O; reading, writing and tails are the shard's.
+
+mod error;
+mod follow;
+mod identity;
+mod session;
+mod validity;
+
+pub use error::TlsError;
+pub use follow::follow;
+pub use identity::Identity;
+pub(crate) use session::{Fault, RECORD, Session};
