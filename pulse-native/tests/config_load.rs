@@ -241,10 +241,10 @@ fn as_many_shards_as_processors_serve_unless_a_number_is_given() {
 #[test]
 fn a_key_like_no_other_gets_no_suggestion() {
     refuses(
-        "[server]\nwibble = 5\n[tls]\n",
+        "[server]\nwibble = 5\n[kerberos]\n",
         &[],
         &[],
-        &["pulse.toml:2: server.wibble is not a setting", "pulse.toml:3: tls is not a setting"],
+        &["pulse.toml:2: server.wibble is not a setting", "pulse.toml:3: kerberos is not a setting"],
     );
 }
 

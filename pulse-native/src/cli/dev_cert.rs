@@ -11,7 +11,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use clap::Args;
-use rcgen::{CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose};
+use rcgen::{
+    CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose,
+};
 use ring::digest::{SHA256, digest};
 
 use super::complain;
@@ -111,7 +113,9 @@ impl DevCert {
 fn write(path: &Path, mode: u32, text: &str) -> Result<(), String> {
     // What is there may be open to others, and keeps its mode if it is only written over.
     match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(path, "replaced", &error)),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(failed(path, "replaced", &error));
+        }
         _ => {}
     }
     let file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path);

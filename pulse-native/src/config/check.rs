@@ -29,12 +29,7 @@ pub(super) fn conflicts(loaded: &Loaded) -> Vec<ConfigError> {
             "has to differ from",
             "server.port",
         ),
-        (
-            tls.key.is_empty() == tls.cert.is_empty(),
-            "tls.key",
-            "has to be given together with",
-            "tls.cert",
-        ),
+        (tls.key.is_empty() == tls.cert.is_empty(), "tls.key", "has to be given together with", "tls.cert"),
     ];
     let broken = rules.into_iter().filter(|(holds, ..)| !holds);
     broken.map(|(_, left, relation, right)| conflict(loaded, left, relation, right)).collect()

@@ -33,8 +33,8 @@ pub use error::{ConfigError, ConfigErrors, Origin};
 pub use render::{default_toml, reference};
 pub use setting::{Kind, Rule, Setting, Value};
 pub use table::{
-    Heartbeat, Limits, LogFormat, Logging, Metrics, Playground, Rules, SETTINGS, Server, SlowConsumer,
-    Tls, Transport, Who,
+    Heartbeat, Limits, LogFormat, Logging, Metrics, Playground, Rules, SETTINGS, Server, SlowConsumer, Tls,
+    Transport, Who,
 };
 
 /// Every setting's value. Fields are named as the keys of the file; times are milliseconds, sizes bytes.

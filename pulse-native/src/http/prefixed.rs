@@ -33,12 +33,7 @@ pub(super) struct Parts {
 }
 
 impl Prefixed {
-    pub(super) fn new(
-        early: Vec<u8>,
-        stream: TcpStream,
-        tls: Option<Box<Session>>,
-        unsent: Vec<u8>,
-    ) -> Self {
+    pub(super) fn new(early: Vec<u8>, stream: TcpStream, tls: Option<Box<Session>>, unsent: Vec<u8>) -> Self {
         Self { early, read: 0, stream, tls, unsent, sent: 0 }
     }
 
@@ -72,7 +67,8 @@ impl Prefixed {
                 break;
             }
             (self.early, self.read) = (Vec::new(), 0);
-            let received = tls.receive(buf.filled(), |plain| self.early.extend_from_slice(plain), &mut self.unsent);
+            let received =
+                tls.receive(buf.filled(), |plain| self.early.extend_from_slice(plain), &mut self.unsent);
             // Whatever the stream does not take now goes with the next write.
             let _ = self.poll_drain(cx)?;
             received.map_err(|fault| io::Error::new(io::ErrorKind::InvalidData, fault.to_string()))?;

@@ -132,7 +132,9 @@ fn read(cert: &Path, key: &Path) -> Result<Shown, TlsError> {
         other => wrong(
             KEY,
             key,
-            format!("the key cannot be used ({other}); it has to be an ECDSA (P-256, P-384), Ed25519 or RSA key"),
+            format!(
+                "the key cannot be used ({other}); it has to be an ECDSA (P-256, P-384), Ed25519 or RSA key"
+            ),
         ),
     })?;
     Ok(Shown { certified: Arc::new(certified), validity })
@@ -157,9 +159,9 @@ fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
     let text = contents(KEY, path)?;
     let wrong = |what: String| TlsError::Wrong { setting: KEY, path: path.to_owned(), what };
     PrivateKeyDer::from_pem_slice(&text).map_err(|error| match error {
-        PemError::NoItemsFound if text.windows(9).any(|bytes| bytes == b"ENCRYPTED") => {
-            wrong("the key is encrypted; take the passphrase off, as with `openssl pkey -in FILE -out FILE`".into())
-        }
+        PemError::NoItemsFound if text.windows(9).any(|bytes| bytes == b"ENCRYPTED") => wrong(
+            "the key is encrypted; take the passphrase off, as with `openssl pkey -in FILE -out FILE`".into(),
+        ),
         PemError::NoItemsFound => {
             wrong("there is no private key in it; it has to be PEM with -----BEGIN PRIVATE KEY-----".into())
         }

@@ -57,7 +57,9 @@ impl Session {
             return Err(Fault::Plain);
         }
         while !bytes.is_empty() && !self.ended {
-            self.tls.read_tls(&mut bytes).expect("a slice is read without an error, and plaintext is taken out at once");
+            self.tls
+                .read_tls(&mut bytes)
+                .expect("a slice is read without an error, and plaintext is taken out at once");
             let state = self.tls.process_new_packets();
             self.drain(wire);
             let state = state.map_err(|error| {

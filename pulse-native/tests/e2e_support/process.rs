@@ -57,6 +57,11 @@ impl Process {
         tell(&self.child, signal);
     }
 
+    /// Reads its log up to a line that contains this.
+    pub fn wait_for_line(&mut self, text: &str) {
+        while !line(&mut self.log).unwrap_or_else(|| panic!("it ended without {text:?}")).contains(text) {}
+    }
+
     /// How it ended, and what it said since it listened.
     pub fn wait(mut self) -> (ExitStatus, String) {
         let mut said = String::new();
