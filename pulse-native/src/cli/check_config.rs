@@ -49,7 +49,7 @@ fn text(loaded: &Loaded) -> String {
         let lines: Vec<_> = lines.collect();
         let width = lines.iter().map(|(line, _)| line.len()).max().unwrap_or(0).min(40);
         let begin = if out.is_empty() { "" } else { "\n" };
-        write!(out, "{begin}[{}]\n", section[0].section).expect("a list takes bytes");
+        writeln!(out, "{begin}[{}]", section[0].section).expect("a list takes bytes");
         for (line, origin) in lines {
             writeln!(out, "{line:width$}  # {origin}").expect("a list takes bytes");
         }
