@@ -134,6 +134,9 @@ fn files_that_cannot_be_used_are_named_at_the_start() {
         run(&["--port", "0", "--metrics-port", "0", "--tls-cert", &absent, "--tls-key", &files.key]);
     assert_eq!(code, Some(1));
     assert!(said.lines().last().unwrap().starts_with("pulse: tls.cert: there is no file"), "{said}");
+    let (code, _, said) = run(&["check-config", "--tls-cert", &files.cert, "--tls-key", &other.key]);
+    assert_eq!(code, Some(2));
+    assert!(said.contains("is not the key of the first certificate"), "{said}");
     // One without the other is a mistake of the configuration.
     let (code, _, said) = run(&["--tls-cert", &files.cert]);
     assert_eq!(code, Some(2));

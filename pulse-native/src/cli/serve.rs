@@ -11,7 +11,9 @@ use std::{
 use clap::Args;
 use pulse_native::{
     config::{self, Config, Loaded},
-    drain, log, raise_open_files,
+    drain, log,
+    notify::Notify,
+    raise_open_files,
     server::Server,
     tls,
 };
@@ -69,24 +71,31 @@ async fn serve(config: &Config) -> Result<(), Box<dyn Error>> {
     let identity = options.tls.clone();
     let server = Server::bind(options)?;
     let addr = server.local_addr();
-    let shutdown = drain::listen()?;
+    let asked = drain::listen()?;
+    let notify = Notify::from_env().map_err(|error| format!("NOTIFY_SOCKET names no socket: {error}"))?;
     let s = if identity.is_some() { "s" } else { "" };
-    tracing::info!(
-        "listening on http{s}://{addr}, WebSocket at ws{s}://{addr}{}",
-        config.transport.websocket_path
-    );
     if let Some(identity) = identity {
         if let Some(warning) = identity.warning() {
             tracing::warn!("{warning}");
         }
         tokio::spawn(tls::follow(identity)?);
     }
+    tracing::info!(
+        "listening on http{s}://{addr}, WebSocket at ws{s}://{addr}{}",
+        config.transport.websocket_path
+    );
     if server.has_playground() {
         tracing::info!("try it out in a browser: http{s}://{}/", reachable(addr));
     }
     if let Some(addr) = server.metrics_addr() {
         tracing::info!("metrics on http://{addr}/metrics");
     }
+    // The kernel completes connections from the moment of binding, and the shards start with `run`.
+    notify.ready();
+    let shutdown = async {
+        asked.await;
+        notify.stopping();
+    };
     let drained = server.run(config.routers(), shutdown).await?;
     match drained.cut_off {
         0 => tracing::info!("every client has left"),
