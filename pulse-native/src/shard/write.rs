@@ -125,14 +125,16 @@ impl Out {
         if bytes.is_empty() {
             return;
         }
-        if let Some(rare) = conn.rare.as_deref_mut() {
-            if rare.tail.is_empty() && conn.phase != Phase::Handshake && !rare.head.is_empty() {
-                // The answer to the upgrade waited for this, so that both leave in one write.
-                let mut both = std::mem::take(&mut rare.head);
-                conn.slim();
-                both.extend_from_slice(bytes);
-                return self.send(key, conn, &both);
-            }
+        if let Some(rare) = conn.rare.as_deref_mut()
+            && rare.tail.is_empty()
+            && conn.phase != Phase::Handshake
+            && !rare.head.is_empty()
+        {
+            // The answer to the upgrade waited for this, so that both leave in one write.
+            let mut both = std::mem::take(&mut rare.head);
+            conn.slim();
+            both.extend_from_slice(bytes);
+            return self.send(key, conn, &both);
         }
         self.send(key, conn, bytes);
     }
