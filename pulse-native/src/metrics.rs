@@ -81,6 +81,8 @@ impl ShardMetrics {
 pub enum Refused {
     /// As many connections as are allowed are open, or the server stops.
     Full,
+    /// As many connections of its address as are allowed are open.
+    Address,
     /// The page's origin is not listed.
     Origin,
     /// The request is not a valid one.
@@ -88,7 +90,7 @@ pub enum Refused {
 }
 
 /// The label's values, by [`Refused`].
-const REFUSALS: [&str; 3] = ["full", "origin", "invalid"];
+const REFUSALS: [&str; 4] = ["full", "address", "origin", "invalid"];
 
 /// Everything that `/metrics` shows, for these shards.
 #[must_use]

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use pulse_core::{Answer, Request, Shards};
 use tokio::sync::{mpsc, watch};
 
+use crate::address::Network;
 use crate::engine::Engine;
 use crate::handshake::{Origins, Policy};
 use crate::http::{Http, Seats, playground};
@@ -48,6 +49,11 @@ pub struct Options {
     pub tls: Option<Arc<Identity>>,
     /// WebSockets open at a time; the next one is answered 503.
     pub max_connections: usize,
+    /// WebSockets open at a time from one address, or from one network of 64 bits of IPv6; the next one is answered 429.
+    /// 0 sets no limit.
+    pub max_connections_per_address: usize,
+    /// Proxies that are believed who their clients are.
+    pub trusted_proxies: Vec<Network>,
     /// The largest WebSocket message that is taken, frames of the protocol included; a larger one closes with 1009.
     pub max_message: usize,
     /// Time for a request head, and for which an HTTP connection may be idle.
@@ -77,6 +83,8 @@ impl Default for Options {
             origins: Origins::default(),
             tls: None,
             max_connections: 100_000,
+            max_connections_per_address: 0,
+            trusted_proxies: Vec::new(),
             max_message: 1 << 20,
             handshake_timeout_ms: 10_000,
             shutdown_timeout_ms: 10_000,
@@ -128,7 +136,7 @@ impl Server {
             Some((host, port)) => Some(listen("metrics", host, *port)?),
             None => None,
         };
-        let seats = Arc::new(Seats::new(options.max_connections));
+        let seats = Arc::new(Seats::new(options.max_connections, options.max_connections_per_address));
         Ok(Self { options, listener, local_addr, metrics, seats })
     }
 
@@ -182,6 +190,7 @@ impl Server {
             origins: options.origins.clone(),
             bound_to_loopback: is_loopback(self.local_addr),
         };
+        let proxies: Arc<[Network]> = options.trusted_proxies.as_slice().into();
         let mut inboxes = Vec::new();
         for (index, (counters, post)) in counters.iter().zip(posts).enumerate() {
             let (sender, inbox) = mpsc::unbounded_channel();
@@ -190,6 +199,7 @@ impl Server {
                 websocket: options.websocket,
                 playground,
                 seats: Arc::clone(&self.seats),
+                proxies: Arc::clone(&proxies),
                 metrics: Arc::clone(counters),
                 inbox: sender.clone(),
                 patience: Duration::from_millis(options.handshake_timeout_ms),

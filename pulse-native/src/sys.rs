@@ -4,7 +4,7 @@
 //! This is the only module that may hold `unsafe`; the one block there is registers the epoll with tokio.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::rc::Rc;
 
@@ -35,6 +35,12 @@ pub(crate) fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
 
 pub(crate) fn accept(listener: &TcpListener) -> Result<OwnedFd, Errno> {
     retry_on_intr(|| net::accept_with(listener, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC))
+}
+
+/// The address at the other end.
+pub(crate) fn peer(fd: impl AsFd) -> Option<IpAddr> {
+    let addr = SocketAddr::try_from(net::getpeername(fd).ok()??).ok()?;
+    Some(addr.ip().to_canonical())
 }
 
 /// Reads what is there; 0 is the end of the stream.

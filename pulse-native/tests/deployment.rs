@@ -107,7 +107,11 @@ fn systemd_takes_the_unit() {
 
 /// Starts a server and a proxy in front of it, and looks at what clients of the proxy get.
 fn behind(config: impl FnOnce(SocketAddr, SocketAddr) -> PathBuf, command: impl FnOnce(&Path) -> Command) {
-    let server = Process::serve(&["--server-retry-spread-ms", "0"]);
+    let server = Process::serve(&[
+        "--server-retry-spread-ms=0",
+        "--server-trusted-proxies=127.0.0.1",
+        "--limits-max-connections-per-address=2",
+    ]);
     let proxy = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let mut command = command(&config(server.addr, proxy));
     let program = command.get_program().to_string_lossy().into_owned();

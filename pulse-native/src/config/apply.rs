@@ -8,6 +8,7 @@ use std::{error, fmt};
 use pulse_core::{Namespace, Router, Rule, Seed, Shards};
 
 use super::{Config, Playground, Rules, SlowConsumer, Who};
+use crate::address::Network;
 use crate::handshake::{OriginError, Origins};
 use crate::server::Options;
 use crate::tls::{Identity, TlsError};
@@ -89,6 +90,8 @@ impl Config {
             origins: Origins::parse(&server.origins)?,
             tls: identity.map(Arc::new),
             max_connections: limits.max_connections as usize,
+            max_connections_per_address: limits.max_connections_per_address as usize,
+            trusted_proxies: server.trusted_proxies.iter().filter_map(|text| Network::parse(text)).collect(),
             max_message: self.to_core().limits.transport_message(),
             handshake_timeout_ms: server.handshake_timeout_ms.into(),
             shutdown_timeout_ms: server.shutdown_timeout_ms.into(),

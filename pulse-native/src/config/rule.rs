@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use super::setting::Rule;
+use crate::address::Network;
 
 /// An IP address or a host name, without a port.
 pub(super) const HOST: Rule = Rule {
@@ -17,6 +18,14 @@ pub(super) const ORIGIN: Rule = Rule {
     allowed: "\"*\" or an origin as browsers send it, scheme://host[:port] without a path, \
               such as \"https://example.com\"",
     parse: origin,
+};
+
+/// An address, or a network of addresses.
+pub(super) const NETWORK: Rule = Rule {
+    name: "NETWORKS",
+    allowed: "an IP address or a network without bits beyond its prefix, such as \"127.0.0.1\", \"10.0.0.0/8\" or \
+              \"2001:db8::/32\"",
+    parse: |text| Network::parse(text).map(|_| text.to_owned()),
 };
 
 /// The path of an endpoint that no request has to escape.

@@ -4,7 +4,7 @@
 //! `docs/CONFIGURATION.md` all come from it.
 
 use super::{
-    rule::{FILE, FILTER, HOST, ORIGIN, PATH},
+    rule::{FILE, FILTER, HOST, NETWORK, ORIGIN, PATH},
     setting::{Field, Kind, Setting, Value},
 };
 
@@ -55,6 +55,8 @@ settings! {
         port: u16 = 8080, count(0, 65_535);
         /// Origins of web pages that may connect, beside those of the server's own host.
         origins: Vec<String> = Vec::new(), Kind::List(ORIGIN);
+        /// Proxies that are believed who their clients are, by `X-Forwarded-For` or `Forwarded`.
+        trusted_proxies: Vec<String> = Vec::new(), Kind::List(NETWORK);
         /// Whether `/` is a page for trying the server out; `auto` serves it where the address is a loopback one.
         playground: Playground = Playground::Auto, Kind::Choice(Playground::WORDS);
         /// Time that clients have to take their last messages when the server stops.
@@ -89,6 +91,8 @@ settings! {
     limits: Limits {
         /// Connections open at a time; the next one is answered 503.
         max_connections: u32 = 100_000, count(1, 10_000_000);
+        /// Connections open at a time from one address, or one /64 network of IPv6; the next one is answered 429; 0 sets no limit.
+        max_connections_per_address: u32 = 0, count(0, 10_000_000);
         /// Channels that exist at a time.
         max_channels: u32 = 10_000, count(1, 100_000_000);
         /// Channels that one connection is subscribed to at a time.
@@ -237,7 +241,10 @@ mod tests {
             Kind::Number { min, max, .. } => vec![Value::Number(*min), Value::Number(*max)],
             Kind::Choice(words) => words.iter().map(|&word| Value::Text(word.to_owned())).collect(),
             Kind::Text(_) => vec![setting.default_value()],
-            Kind::List(_) => vec![Value::List(vec![]), Value::List(vec!["*".to_owned()])],
+            Kind::List(rule) => {
+                let one = if rule.name == NETWORK.name { "::/0" } else { "*" };
+                vec![Value::List(vec![]), Value::List(vec![one.to_owned()])]
+            }
         }
     }
 

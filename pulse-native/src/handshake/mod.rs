@@ -81,6 +81,16 @@ pub fn fast(bytes: &[u8], policy: &Policy) -> Fast {
     }
 }
 
+/// The headers of a request that [`fast`] has taken.
+pub(crate) fn headers(head: &[u8]) -> Vec<(&str, &[u8])> {
+    let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
+    let mut request = httparse::Request::new(&mut headers);
+    match request.parse(head) {
+        Ok(_) => request.headers.iter().map(|header| (header.name, header.value)).collect(),
+        Err(error) => unreachable!("the head was parsed before: {error}"),
+    }
+}
+
 /// Appends the head of the 101 response.
 pub fn response(accepted: &Accepted, out: &mut Vec<u8>) {
     out.extend_from_slice(

@@ -9,6 +9,7 @@ mod seats;
 
 use std::convert::Infallible;
 use std::future::ready;
+use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::pin::pin;
 use std::sync::Arc;
@@ -30,8 +31,9 @@ use tokio::time::{sleep, timeout};
 use tracing::debug;
 
 use self::prefixed::{Parts, Prefixed};
-pub(crate) use self::seats::Seat;
 pub use self::seats::Seats;
+pub(crate) use self::seats::{Seat, Taken};
+use crate::address::{self, Neighbours, Network};
 use crate::handshake::{self, Accepted, Policy, Refusal};
 use crate::metrics::{Refused, ShardMetrics};
 use crate::shard::Inbox;
@@ -42,6 +44,11 @@ use crate::tls::Session;
 pub(crate) const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\n\
     content-type: text/plain; charset=utf-8\r\ncontent-length: 46\r\nconnection: close\r\n\r\n\
     the server has as many connections as it takes";
+
+/// The answer when an address has as many seats as it may.
+pub(crate) const FULL_OF_ONE: &[u8] = b"HTTP/1.1 429 Too Many Requests\r\nretry-after: 5\r\n\
+    content-type: text/plain; charset=utf-8\r\ncontent-length: 52\r\nconnection: close\r\n\r\n\
+    this address has as many connections as one may have";
 
 /// HTTP connections that a shard serves at the same time. They hold buffers, other than WebSockets.
 const CONNECTIONS: usize = 256;
@@ -64,6 +71,8 @@ pub(crate) struct Http {
     /// Whether the playground is served.
     pub(crate) playground: bool,
     pub(crate) seats: Arc<Seats>,
+    /// The proxies whose word about a client's address is taken.
+    pub(crate) proxies: Arc<[Network]>,
     pub(crate) metrics: Arc<ShardMetrics>,
     pub(crate) inbox: mpsc::UnboundedSender<Inbox>,
     /// For a request head, and for an answer when it is time to go.
@@ -106,6 +115,16 @@ impl Http {
         &self.seats
     }
 
+    /// With whom a client shares its allowance; `None` where nobody counts.
+    pub(crate) fn neighbours<'a>(
+        &self,
+        peer: Option<IpAddr>,
+        headers: impl IntoIterator<Item = (&'a str, &'a [u8])>,
+    ) -> Option<Neighbours> {
+        let peer = peer.filter(|_| self.seats.count_addresses())?;
+        Some(Neighbours::of(address::client(peer, headers, &self.proxies)))
+    }
+
     /// Serves a connection whose first bytes were read already, as a task of this thread's runtime.
     pub(crate) fn serve(self: &Arc<Self>, socket: Socket, early: Vec<u8>) {
         let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() else {
@@ -138,7 +157,8 @@ impl Http {
     async fn run(self: Arc<Self>, io: Prefixed, _slot: OwnedSemaphorePermit) {
         let mut stop = self.stop.clone();
         let patience = self.patience;
-        let service = service_fn(move |request| ready(Ok::<_, Infallible>(self.answer(request))));
+        let peer = io.peer();
+        let service = service_fn(move |request| ready(Ok::<_, Infallible>(self.answer(peer, request))));
         let mut http = http1::Builder::new();
         // The time for a head runs while a kept-alive connection is idle, too.
         http.timer(TokioTimer::new()).header_read_timeout(patience).max_buf_size(HEAD_MAX);
@@ -159,14 +179,14 @@ impl Http {
         }
     }
 
-    fn answer(self: &Arc<Self>, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    fn answer(self: &Arc<Self>, peer: Option<IpAddr>, request: Request<Incoming>) -> Response<Full<Bytes>> {
         let minor = minor_version(&request);
         if let Err(refusal) = handshake::host(minor, fields(request.headers())) {
             return refuse(&refusal);
         }
         let path = request.uri().path();
         if self.websocket && path == self.policy.path {
-            return self.upgrade(request);
+            return self.upgrade(peer, request);
         }
         let page = if self.playground { playground::answer(path, &self.policy.path) } else { None };
         if page.is_none() && path != "/health" {
@@ -180,7 +200,11 @@ impl Http {
         page.unwrap_or_else(|| text(StatusCode::OK, "ok".into()))
     }
 
-    fn upgrade(self: &Arc<Self>, mut request: Request<Incoming>) -> Response<Full<Bytes>> {
+    fn upgrade(
+        self: &Arc<Self>,
+        peer: Option<IpAddr>,
+        mut request: Request<Incoming>,
+    ) -> Response<Full<Bytes>> {
         let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
         let method = request.method().as_str();
         let checked = handshake::check(
@@ -203,9 +227,18 @@ impl Http {
             self.metrics.refused(Refused::Full);
             return unavailable("the server is shutting down");
         }
-        let Some(seat) = Seat::take(&self.seats) else {
-            self.metrics.refused(Refused::Full);
-            return unavailable("the server has as many connections as it takes");
+        let whose = self.neighbours(peer, fields(request.headers()));
+        let seat = match Seat::take(&self.seats, whose) {
+            Ok(seat) => seat,
+            Err(Taken::All) => {
+                self.metrics.refused(Refused::Full);
+                return unavailable("the server has as many connections as it takes");
+            }
+            Err(Taken::OfOne) => {
+                self.metrics.refused(Refused::Address);
+                let why = "this address has as many connections as one may have";
+                return come_back(StatusCode::TOO_MANY_REQUESTS, why);
+            }
         };
         let mut response = Response::new(Full::default());
         *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
@@ -274,7 +307,11 @@ fn refuse(refusal: &Refusal) -> Response<Full<Bytes>> {
 }
 
 fn unavailable(why: &str) -> Response<Full<Bytes>> {
-    let mut response = text(StatusCode::SERVICE_UNAVAILABLE, why.into());
+    come_back(StatusCode::SERVICE_UNAVAILABLE, why)
+}
+
+fn come_back(status: StatusCode, why: &str) -> Response<Full<Bytes>> {
+    let mut response = text(status, why.into());
     response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_S));
     response
 }
@@ -288,13 +325,15 @@ fn text(status: StatusCode, body: String) -> Response<Full<Bytes>> {
 
 #[cfg(test)]
 mod tests {
-    use super::FULL;
+    use super::{FULL, FULL_OF_ONE};
 
     #[test]
-    fn the_answer_without_a_seat_tells_its_length() {
-        let text = str::from_utf8(FULL).unwrap();
-        let (head, body) = text.split_once("\r\n\r\n").unwrap();
-        assert!(head.contains(&format!("content-length: {}\r\n", body.len())));
-        assert!(head.contains(&format!("retry-after: {}\r\n", super::RETRY_AFTER_S)));
+    fn the_answers_without_a_seat_tell_their_length() {
+        for answer in [FULL, FULL_OF_ONE] {
+            let text = str::from_utf8(answer).unwrap();
+            let (head, body) = text.split_once("\r\n\r\n").unwrap();
+            assert!(head.contains(&format!("content-length: {}\r\n", body.len())));
+            assert!(head.contains(&format!("retry-after: {}\r\n", super::RETRY_AFTER_S)));
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! A TCP stream in front of which some bytes were read already, with or without TLS around it.
 
 use std::io;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -35,6 +36,11 @@ pub(super) struct Parts {
 impl Prefixed {
     pub(super) fn new(early: Vec<u8>, stream: TcpStream, tls: Option<Box<Session>>, unsent: Vec<u8>) -> Self {
         Self { early, read: 0, stream, tls, unsent, sent: 0 }
+    }
+
+    /// The address at the other end.
+    pub(super) fn peer(&self) -> Option<IpAddr> {
+        self.stream.peer_addr().ok().map(|addr| addr.ip().to_canonical())
     }
 
     pub(super) fn into_parts(mut self) -> Parts {

@@ -73,7 +73,7 @@ impl<E: Engine> Shard<E> {
     pub(super) fn remove(&mut self, key: Key) {
         let Some(conn) = self.forget(key) else { return };
         if conn.seated {
-            self.http.seats().leave();
+            self.http.seats().leave(self.whose.remove(&key));
         }
         if let Some(session) = conn.session {
             self.engine.closed(session);

@@ -13,7 +13,7 @@ use crate::ws::Reader;
 /// Names an entry of the table: index and generation, as one number for epoll.
 ///
 /// A slot may be given out again within the turn that freed it; the generation tells the two apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Key(u64);
 
 impl Key {

@@ -15,7 +15,7 @@ mod read;
 mod secure;
 mod write;
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::TcpListener;
@@ -37,6 +37,7 @@ use self::peers::{Drain, Peers};
 use self::post::Mail;
 pub(crate) use self::post::Post;
 use self::write::{Net, Note, Pongs};
+use crate::address::Neighbours;
 use crate::clock::Clock;
 use crate::engine::Engine;
 use crate::http::{Http, Upgraded};
@@ -106,6 +107,8 @@ pub(crate) struct Shard<E> {
     pongs: Pongs,
 
     net: Net,
+    /// Whose allowance a seat counts for, where addresses count.
+    whose: HashMap<Key, Neighbours>,
     /// Upgraded, and the answer not written yet.
     fresh: Vec<Key>,
     /// To be closed with this frame once the engine has nothing more to say.
@@ -143,6 +146,7 @@ impl<E: Engine> Shard<E> {
             wire: Box::default(),
             pongs: Pongs::default(),
             net: Net::new(epoll),
+            whose: HashMap::new(),
             fresh: Vec::new(),
             ending: Vec::new(),
             flow: Flow::default(),

@@ -17,7 +17,7 @@ use super::write::Note;
 use super::{Shard, close};
 use crate::engine::Engine;
 use crate::handshake::{self, Accepted, Fast};
-use crate::http::{Socket, Upgraded};
+use crate::http::{self, Socket, Taken, Upgraded};
 use crate::metrics::Refused;
 use crate::sys::{self, Ready};
 use crate::tls::Session;
@@ -179,9 +179,13 @@ impl<E: Engine> Shard<E> {
         }
         match handshake::fast(&self.buf[..len], self.http.policy()) {
             Fast::Upgrade { accepted, used } => {
-                if !self.http.seats().take() {
-                    self.metrics.refused(Refused::Full);
-                    return self.close(key, crate::http::FULL);
+                if let Err(taken) = self.take_seat(key, used) {
+                    let (refused, answer) = match taken {
+                        Taken::All => (Refused::Full, http::FULL),
+                        Taken::OfOne => (Refused::Address, http::FULL_OF_ONE),
+                    };
+                    self.metrics.refused(refused);
+                    return self.close(key, answer);
                 }
                 let mut head = Vec::new();
                 handshake::response(&accepted, &mut head);
@@ -194,6 +198,19 @@ impl<E: Engine> Shard<E> {
             }
             Fast::Incomplete | Fast::Hyper => self.hand_to_hyper(key, len),
         }
+    }
+
+    /// Takes a seat for a connection whose request head is in the first `used` bytes of the buffer.
+    fn take_seat(&mut self, key: Key, used: usize) -> Result<(), Taken> {
+        let seats = self.http.seats();
+        if !seats.count_addresses() {
+            return seats.take(None);
+        }
+        let conn = self.net.table.get(key).expect("the connection was read from just now");
+        let whose = self.http.neighbours(sys::peer(&conn.fd), handshake::headers(&self.buf[..used]));
+        seats.take(whose)?;
+        self.whose.extend(whose.map(|whose| (key, whose)));
+        Ok(())
     }
 
     /// Gives the socket and the first `len` bytes in the buffer to hyper.
@@ -215,9 +232,10 @@ impl<E: Engine> Shard<E> {
         if self.drain.is_some() {
             return;
         }
-        seat.keep();
+        let whose = seat.keep();
         self.post.keep_socket();
         let key = self.net.table.insert(Conn::new(fd, tls));
+        self.whose.extend(whose.map(|whose| (key, whose)));
         let conn = self.net.table.get_mut(key).expect("the connection was put there just now");
         self.net.out.send_wire(key, conn, &unsent);
         self.open(key, &accepted, Vec::new());

@@ -19,10 +19,11 @@ const LOOK: Duration = Duration::from_secs(2);
 /// If the signal cannot be listened to.
 pub fn follow(identity: Arc<Identity>) -> std::io::Result<impl Future<Output = ()>> {
     let mut hangup = signal(SignalKind::hangup())?;
+    // As of now, not of the first poll: a change in between would never be noticed.
+    let mut known = identity.stamp();
     Ok(async move {
         let mut looks = interval(LOOK);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut known = identity.stamp();
         let mut changed: Option<Stamp> = None;
         loop {
             let asked = tokio::select! {
