@@ -47,10 +47,12 @@ fn who_joins_is_seen_by_the_others_until_it_leaves() {
     assert_eq!(net.take(1), ["answered 2 clients 1"]);
     net.peers[0].client.leave(sub).unwrap();
     net.run(100);
-    assert_eq!(
-        (net.take(0).last().map(String::as_str), net.take(1)),
-        (Some("answered 3"), vec!["presence 1 Leave".to_owned()])
-    );
+    // Still subscribed, it hears of its own leave as the others do.
+    let own = net.take(0);
+    for line in ["answered 3", "presence 1 Leave"] {
+        assert!(own.iter().any(|own| own == line), "{line} is not in {own:?}");
+    }
+    assert_eq!(net.take(1), ["presence 1 Leave"]);
 }
 
 #[test]
