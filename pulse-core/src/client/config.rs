@@ -26,6 +26,9 @@ pub struct ClientConfig {
     /// Subscriptions at once; one more is refused with
     /// [`SubscribeError::TooMany`](super::SubscribeError::TooMany). Default 1,000.
     pub max_subscriptions: u32,
+    /// Requests about presence that wait for their answer; one more is refused with
+    /// [`PresenceError::TooMany`](super::PresenceError::TooMany). Default 1,000.
+    pub max_requests: u32,
     /// Bytes of publications that wait to be sent or answered, 64 for each counted in; beyond them
     /// [`PublishError::QueueFull`](super::PublishError::QueueFull). Default 256 KiB.
     pub outbox_bytes: u32,
@@ -42,6 +45,7 @@ impl Default for ClientConfig {
             grace_ms: 10_000,
             backoff: Backoff::default(),
             max_subscriptions: 1_000,
+            max_requests: 1_000,
             outbox_bytes: 256 * 1024,
         }
     }

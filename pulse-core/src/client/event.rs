@@ -11,7 +11,7 @@ use crate::Time;
 use crate::limits::TURN_BYTES;
 use crate::wire::{self, CloseCode, Connected, ErrorCode, Frame, Point, Presence, Publish};
 
-use super::{PublishId, SubId};
+use super::{PublishId, RequestId, SubId};
 
 /// One thing that happened, in the order in which it happened. Borrows from the client.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -66,8 +66,8 @@ pub enum Event<'a> {
         /// Where it stands, in channels that number their publications.
         position: Option<Point<'a>>,
     },
-    /// A request failed. A subscription whose failure is [temporary](Failure::is_temporary) goes on trying; any other
-    /// is over, and nothing more is told of it.
+    /// A request failed. A subscription or a join whose failure is [temporary](Failure::is_temporary) goes on trying; any
+    /// other is over, and nothing more is told of it.
     Failed {
         /// Which.
         subject: Subject,
@@ -94,6 +94,13 @@ pub enum Event<'a> {
         /// The frame.
         presence: Presence<'a>,
     },
+    /// A request about presence was carried out, with the answer if it was a question.
+    Answered {
+        /// Which.
+        id: RequestId,
+        /// The frame.
+        presence: Option<Presence<'a>>,
+    },
     /// The answer to [`ping`](super::Client::ping).
     Pong {
         /// Milliseconds that it took.
@@ -108,6 +115,8 @@ pub enum Subject {
     Subscription(SubId),
     /// A publication.
     Publication(PublishId),
+    /// A request about presence.
+    Request(RequestId),
     /// The server answered no request in particular; a silent publication may have been meant.
     None,
 }
@@ -134,6 +143,8 @@ pub enum Failure<'a> {
         /// Whether it was sent, so that it may have been delivered.
         sent: bool,
     },
+    /// The application has asked for something else since: to join with other data, to leave, or to end the subscription.
+    Superseded,
 }
 
 impl Failure<'_> {
@@ -143,7 +154,7 @@ impl Failure<'_> {
         match self {
             Self::Refused { temporary, .. } => *temporary,
             Self::Timeout | Self::Lost => true,
-            Self::Closed { .. } => false,
+            Self::Closed { .. } | Self::Superseded => false,
         }
     }
 }
@@ -162,6 +173,7 @@ impl fmt::Display for Failure<'_> {
                 f.write_str("the client was closed before the answer came: unknown whether it was delivered")
             }
             Self::Closed { sent: false } => f.write_str("the client was closed before it was sent"),
+            Self::Superseded => f.write_str("the application has asked for something else since"),
         }
     }
 }
@@ -271,6 +283,7 @@ fn event<'a>(frame: &Frame<'a>, subject: Subject) -> Event<'a> {
             Event::Failed { subject, failure: Failure::Refused { code, message: error.message, temporary } }
         }
         (Frame::Presence(presence), Subject::Subscription(sub)) => Event::Presence { sub, presence },
+        (Frame::Presence(presence), Subject::Request(id)) => Event::Answered { id, presence: Some(presence) },
         (Frame::Gap(gap), Subject::Subscription(sub)) => {
             let wire::Gap { reason, from, to, count, .. } = gap;
             Event::Gap { sub, reason, from, to, count }

@@ -48,6 +48,7 @@ mod deadline;
 mod event;
 mod liveness;
 mod outbox;
+mod presence;
 mod receive;
 mod subscription;
 mod write;
@@ -66,12 +67,14 @@ pub use backoff::Backoff;
 pub use config::{ClientConfig, Token};
 pub use event::{Event, Failure, Subject};
 pub use outbox::{PublishError, PublishId, PublishOptions};
+pub use presence::{PresenceError, RequestId};
 pub use subscription::{SubId, SubscribeError, SubscribeOptions};
 
 use deadline::{Deadline, Due};
 use event::Events;
 use liveness::{Liveness, Silence};
 use outbox::{Care, Outbox};
+use presence::Requests;
 use subscription::{State as Sub, Subscriptions};
 use write::Op;
 
@@ -145,6 +148,7 @@ pub struct Client {
     attempt: u32,
     subs: Subscriptions,
     outbox: Outbox,
+    requests: Requests,
     /// What is to be written on this connection, in the order of the commands. Empty without a transport.
     ops: VecDeque<Op>,
     /// The newest `ping` of the server that is not answered yet.
@@ -208,6 +212,7 @@ impl Client {
         Self {
             subs: Subscriptions::new(random.next()),
             outbox: Outbox::new(config.outbox_bytes as usize),
+            requests: Requests::default(),
             random,
             now: Now::default(),
             state: State::Idle,
@@ -271,6 +276,7 @@ impl Client {
         if self.outbox.unsent() > 0 {
             self.ops.push_back(Op::Publish(self.outbox.unsent()));
         }
+        self.ops.extend(self.requests.questions().map(Op::Ask));
     }
 
     /// The transport is gone or could not be opened; `code` is that of its close frame. Changes nothing after
@@ -348,8 +354,9 @@ impl Client {
             self.ops.retain(|op| !matches!(op, Op::Subscribe(id) if *id == sub));
         }
         if gone.asked {
-            self.ops.push_back(Op::Unsubscribe(gone.channel));
+            self.ops.push_back(Op::Unsubscribe(gone.channel.clone()));
         }
+        self.end_membership(Some(gone));
         self.events.push(Event::Unsubscribed { sub, code: None, reason: "" });
     }
 
@@ -455,7 +462,8 @@ impl Client {
             State::Waiting { until } => Some(*until),
             State::Dialing { until } | State::Greeting { until, .. } => Some(until.at()),
             State::Open { liveness, .. } => {
-                [Some(liveness.next()), self.subs.next(), self.outbox.next()].into_iter().flatten().min()
+                let requests = [self.subs.next(), self.outbox.next(), self.requests.next()];
+                requests.into_iter().flatten().chain([liveness.next()]).min()
             }
         }
     }
@@ -546,9 +554,11 @@ impl Client {
             while let Some((id, sent)) = self.outbox.pop() {
                 self.events.push(failed(id, Failure::Closed { sent }));
             }
+            self.close_requests();
             return;
         };
         self.outbox.lose(|id| self.events.push(failed(id, Failure::Lost)));
+        self.lose_requests();
         let delay = retry_ms.unwrap_or_else(|| self.config.backoff.delay_ms(self.attempt, &mut self.random));
         self.attempt = self.attempt.saturating_add(1);
         let until = self.now.mono.after_ms(delay);
@@ -559,7 +569,8 @@ impl Client {
     /// Fails or repeats the requests whose answer is overdue.
     fn expire(&mut self, now: Time) {
         let again = Deadline::after_ms(now, u64::from(self.config.request_ms));
-        let overdue = self.outbox.expire(now, again, |id| self.events.push(failed(id, Failure::Timeout)));
+        let mut overdue = self.outbox.expire(now, again, |id| self.events.push(failed(id, Failure::Timeout)));
+        overdue |= self.attend_requests(now);
         if let (true, State::Open { liveness, .. }) = (overdue, &mut self.state) {
             self.ask |= liveness.suspect(now);
         }

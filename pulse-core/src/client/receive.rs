@@ -21,7 +21,7 @@ const MAX_RETRY_MS: u64 = 3_600_000;
 
 /// Whether the rest of a message is still to be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Flow {
+pub(super) enum Flow {
     On,
     /// The connection is over.
     End,
@@ -73,7 +73,10 @@ impl Client {
             (State::Open { .. }, Frame::Ack(ack)) => return self.acked(map, &ack),
             (State::Open { .. }, Frame::Pong { timestamp }) => return self.ponged(timestamp),
             (State::Open { .. }, Frame::Gap(gap)) => return self.about(map, gap.channel),
-            (State::Open { .. }, Frame::Presence(presence)) => return self.about(map, presence.channel),
+            (State::Open { .. }, Frame::Presence(news)) if news.id == 0 => {
+                return self.about(map, news.channel);
+            }
+            (State::Open { .. }, Frame::Presence(answer)) => return self.request_answered(map, &answer),
             (State::Open { .. }, Frame::Unsubscribed(over)) => return self.unsubscribed(map, &over),
             _ => return self.ignore(),
         }
@@ -143,10 +146,13 @@ impl Client {
             if let Some(missing) = missed {
                 self.events.push_unrecovered(map, id, missing);
             }
+            self.renew_membership(id);
         } else if let Some(id) = self.outbox.settle(ack.id) {
             self.events.push_frame(map, Subject::Publication(id));
+        } else {
+            // Or it answers `unsubscribe`, or what has timed out.
+            self.request_acked(ack);
         }
-        // Else it answers `unsubscribe`, or what has timed out.
         Flow::On
     }
 
@@ -160,18 +166,22 @@ impl Client {
             if ErrorCode(error.code) == ErrorCode::ALREADY_SUBSCRIBED {
                 sub.activate();
                 self.events.push(Event::Subscribed { sub: id, recovered: None });
+                self.renew_membership(id);
                 return;
             }
             if is_temporary(error) {
                 self.put_off(id);
             } else {
-                self.subs.remove(id);
+                let gone = self.subs.remove(id);
+                self.end_membership(gone);
             }
             self.events.push_frame(map, Subject::Subscription(id));
         } else if let Some(id) = self.outbox.settle(error.id) {
             self.events.push_frame(map, Subject::Publication(id));
         } else if error.id == 0 {
             self.events.push_frame(map, Subject::None);
+        } else {
+            self.request_refused(map, error);
         }
     }
 
@@ -209,7 +219,8 @@ impl Client {
     fn unsubscribed(&mut self, map: &[u8], over: &Unsubscribed<'_>) -> Flow {
         match self.subs.find_active(over.channel) {
             Some(sub) => {
-                self.subs.remove(sub);
+                let gone = self.subs.remove(sub);
+                self.end_membership(gone);
                 self.events.push_frame(map, Subject::Subscription(sub));
                 Flow::On
             }
@@ -217,7 +228,7 @@ impl Client {
         }
     }
 
-    fn ignore(&mut self) -> Flow {
+    pub(super) fn ignore(&mut self) -> Flow {
         self.stats.ignored += 1;
         Flow::On
     }

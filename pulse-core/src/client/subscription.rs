@@ -16,6 +16,7 @@ use crate::wire::{Point, Subscribe};
 
 use super::Token;
 use super::deadline::Deadline;
+use super::presence::Membership;
 
 /// One subscription of a client; the same over all its connections, never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -130,6 +131,8 @@ pub(super) struct Subscription {
     pub(super) asked: bool,
     /// How often in a row it was refused for now.
     pub(super) attempt: u32,
+    /// What the client shows of itself in the channel.
+    pub(super) member: Option<Membership>,
 }
 
 impl Subscription {
@@ -183,6 +186,7 @@ impl Subscriptions {
             state: State::Due,
             asked: false,
             attempt: 0,
+            member: None,
         });
         let Self { list, names, hasher, .. } = self;
         names.insert_unique(hasher.hash_one(channel), id, |&id| {

@@ -9,7 +9,7 @@ use crate::wire::{Connect, Frame, MAX_SAFE, Unsubscribe};
 
 use super::deadline::Deadline;
 use super::subscription::State as Sub;
-use super::{Client, ClientConfig, Ping, State, SubId, Token, receive};
+use super::{Client, ClientConfig, Ping, RequestId, State, SubId, Token, receive};
 
 /// One thing to be written.
 #[derive(Debug)]
@@ -17,6 +17,8 @@ pub(super) enum Op {
     /// Stale if the subscription is gone or not due any more.
     Subscribe(SubId),
     Unsubscribe(Box<str>),
+    /// A request about presence, by id. Stale if it is answered or not due any more.
+    Ask(RequestId),
     /// So many publications of the outbox.
     Publish(usize),
 }
@@ -83,6 +85,21 @@ impl Client {
                 if !fits(&mut self.out, start) {
                     return false;
                 }
+                self.ops.pop_front();
+            }
+            // What asks waits for the session, as publications do.
+            Some(Op::Ask(_)) if !open => return false,
+            Some(Op::Ask(id)) => {
+                let id = *id;
+                let Some(presence) = self.requests.frame(&self.subs, id) else {
+                    self.ops.pop_front();
+                    return true;
+                };
+                Frame::Presence(presence).encode(&mut self.out);
+                if !fits(&mut self.out, start) {
+                    return false;
+                }
+                self.requests.mark_sent(id, answer);
                 self.ops.pop_front();
             }
             // Publications wait for the session: what is sent to a server that refuses it has an unknown fate.

@@ -31,6 +31,7 @@ pub fn event_line(event: &Event<'_>) -> String {
             let subject = match subject {
                 Subject::Subscription(sub) => format!("subscription {}", sub.get()),
                 Subject::Publication(id) => format!("publication {}", id.get()),
+                Subject::Request(id) => format!("request {}", id.get()),
                 Subject::None => "none".into(),
             };
             let failure = match failure {
@@ -38,6 +39,7 @@ pub fn event_line(event: &Event<'_>) -> String {
                 Failure::Refused { code, .. } => code.0.to_string(),
                 Failure::Timeout => "timeout".into(),
                 Failure::Lost => "lost".into(),
+                Failure::Superseded => "superseded".into(),
                 Failure::Closed { sent: true } => "closed, sent".into(),
                 Failure::Closed { sent: false } => "closed, not sent".into(),
                 other => panic!("{other:?}"),
@@ -48,6 +50,10 @@ pub fn event_line(event: &Event<'_>) -> String {
             format!("gap {} {}..{} {reason}", sub.get(), from.unwrap_or(0), to.unwrap_or(0))
         }
         Event::Presence { sub, presence } => format!("presence {} {:?}", sub.get(), presence.action),
+        Event::Answered { id, presence: None } => format!("answered {}", id.get()),
+        Event::Answered { id, presence: Some(presence) } => {
+            format!("answered {} clients {}", id.get(), presence.clients.unwrap_or(0))
+        }
         Event::Pong { after_ms } => format!("pong after {after_ms}"),
         other => panic!("{other:?}"),
     }
@@ -67,6 +73,10 @@ pub fn frame_line(frame: &Frame<'_>) -> String {
         },
         Frame::Unsubscribe(u) => format!("unsubscribe {}", u.channel),
         Frame::Publish(p) => format!("publish {} {} {}", p.id.unwrap_or(0), p.channel, text(p)),
+        Frame::Presence(p) => {
+            let data = p.data.map_or(String::new(), |data| format!(" {:02x?}", data.as_bytes()));
+            format!("{:?} {} {}{data}", p.action, p.id, p.channel).to_lowercase()
+        }
         Frame::Ping { .. } => "ping".into(),
         Frame::Pong { timestamp } => format!("pong {}", timestamp.unwrap_or(0)),
         other => panic!("clients do not send {other:?}"),

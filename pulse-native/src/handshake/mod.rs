@@ -10,9 +10,7 @@ mod request;
 #[cfg(test)]
 mod tests;
 
-use base64::{Engine as _, prelude::BASE64_STANDARD};
 use pulse_core::Dialect;
-use sha1::{Digest, Sha1};
 
 pub use origin::{OriginError, Origins};
 pub use refusal::Refusal;
@@ -112,14 +110,4 @@ const MAX_HEADERS: usize = 64;
 /// need not be waited for.
 fn begins_alike(bytes: &[u8], first: &[u8], second: &[u8]) -> bool {
     bytes.iter().zip(first.iter().chain(second)).all(|(byte, expected)| byte == expected)
-}
-
-/// The value of `Sec-WebSocket-Accept` for a key (RFC 6455 4.2.2).
-pub(crate) fn accept_key(key: &[u8]) -> [u8; 28] {
-    let digest =
-        Sha1::new().chain_update(key).chain_update(b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").finalize();
-    let mut out = [0; 28];
-    let written = BASE64_STANDARD.encode_slice(digest, &mut out);
-    debug_assert_eq!(written, Ok(28), "20 bytes make 28 characters");
-    out
 }

@@ -7,7 +7,8 @@ use base64::{
 };
 use pulse_core::Dialect;
 
-use super::{Accepted, Policy, Refusal, accept_key, refusal::printable};
+use super::{Accepted, Policy, Refusal, refusal::printable};
+use crate::ws::accept_key;
 
 /// The subprotocols that a client may offer, and what they mean.
 pub(super) const SUBPROTOCOLS: &[(&str, Dialect)] =

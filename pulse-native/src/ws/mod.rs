@@ -27,6 +27,7 @@
 //! assert!(reader.is_idle());
 //! ```
 
+mod accept;
 mod close;
 mod header;
 mod mask;
@@ -38,6 +39,7 @@ mod reader;
 mod tests;
 mod violation;
 
+pub use accept::accept_key;
 pub use close::{ClosePayload, close_payload};
 pub use header::{Header, Opcode, control, header, masked};
 pub use reader::{Event, Reader};
