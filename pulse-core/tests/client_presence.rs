@@ -7,7 +7,7 @@ use wasm_bindgen_test::wasm_bindgen_test as test;
 
 use client_support::net::Net;
 use client_support::script::Script;
-use client_support::{ack, connected, disconnect, error};
+use client_support::{ack, disconnect, error};
 use pulse_core::Config;
 use pulse_core::client::{ClientConfig, PresenceError, SubId, SubscribeOptions};
 use pulse_core::wire::{self, Frame, PresenceAction, Value};

@@ -7,7 +7,6 @@ use tokio::{
 };
 
 use super::{ConnectError, Disconnected, endpoint::Endpoint, socket::Masks};
-use crate::handshake;
 
 /// The subprotocol that this client speaks.
 const SUBPROTOCOL: &str = "pulse.v1";
@@ -102,7 +101,7 @@ fn judge(bytes: &[u8], key: &str) -> Answer {
     if !names(header("upgrade"), b"websocket") || !names(header("connection"), b"upgrade") {
         return Answer::Wrong("it upgrades to something else than a WebSocket");
     }
-    if header("sec-websocket-accept") != Some(&handshake::accept_key(key.as_bytes())) {
+    if header("sec-websocket-accept") != Some(&crate::ws::accept_key(key.as_bytes())) {
         return Answer::Wrong("its handshake answers another one than ours");
     }
     if header("sec-websocket-extensions").is_some() {
@@ -141,6 +140,7 @@ fn key() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::handshake;
 
     /// The example of RFC 6455 1.3.
     const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
