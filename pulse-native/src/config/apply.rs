@@ -5,7 +5,7 @@ use std::thread::available_parallelism;
 
 use pulse_core::{Namespace, Router, Rule, Seed, Shards};
 
-use super::{Config, Playground, Rules, SlowConsumer, Who};
+use super::{ApiEnabled, Config, Playground, Rules, SlowConsumer, Who};
 use crate::handshake::{OriginError, Origins};
 use crate::server::Options;
 
@@ -72,6 +72,12 @@ impl Config {
                 Playground::On => Some(true),
                 Playground::Off => Some(false),
             },
+            api: match self.api.enabled {
+                ApiEnabled::Auto => None,
+                ApiEnabled::On => Some(true),
+                ApiEnabled::Off => Some(false),
+            },
+            api_key: Some(self.api.key.clone()).filter(|key| !key.is_empty()),
             origins: Origins::parse(&server.origins)?,
             max_connections: limits.max_connections as usize,
             max_message: self.to_core().limits.transport_message(),

@@ -28,12 +28,14 @@ use std::{
     path::Path,
 };
 
+pub(crate) use suggest::nearest;
+
 pub use error::{ConfigError, ConfigErrors, Origin};
 pub use render::{default_toml, reference};
 pub use setting::{Kind, Rule, Setting, Value};
 pub use table::{
-    Heartbeat, Limits, LogFormat, Logging, Metrics, Playground, Rules, SETTINGS, Server, SlowConsumer,
-    Transport, Who,
+    Api, ApiEnabled, Heartbeat, Limits, LogFormat, Logging, Metrics, Playground, Rules, SETTINGS, Server,
+    SlowConsumer, Transport, Who,
 };
 
 /// Every setting's value. Fields are named as the keys of the file; times are milliseconds, sizes bytes.
@@ -45,6 +47,8 @@ pub struct Config {
     pub server: Server,
     /// The ways in which clients connect.
     pub transport: Transport,
+    /// The HTTP API.
+    pub api: Api,
     /// What clients may use at most.
     pub limits: Limits,
     /// How the server finds out that a client is gone.
@@ -90,7 +94,7 @@ impl Loaded {
         let settings = SETTINGS.iter().map(|setting| Effective {
             section: setting.section.to_owned(),
             key: setting.key,
-            value: setting.value(&self.config),
+            value: shown(setting, &self.config),
             origin: &self.origins[&setting.path()],
         });
         let namespaces = self.config.namespaces.iter().flat_map(|(name, rules)| {
@@ -104,6 +108,19 @@ impl Loaded {
         settings.chain(namespaces).collect()
     }
 }
+
+/// A value as logs and checks may show it.
+fn shown(setting: &Setting, config: &Config) -> Value {
+    match setting.value(config) {
+        Value::Text(secret) if setting.path() == SECRET && !secret.is_empty() => {
+            Value::Text("(not shown)".to_owned())
+        }
+        value => value,
+    }
+}
+
+/// The setting whose value is not for everybody.
+const SECRET: &str = "api.key";
 
 /// Combines the sources. `flags` are full names of settings with their values, such as `("server.port", "9000")`.
 ///
