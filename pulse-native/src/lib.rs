@@ -12,6 +12,7 @@ pub mod handshake;
 mod http;
 pub mod log;
 pub mod metrics;
+pub mod notify;
 pub mod server;
 mod shard;
 mod sys;

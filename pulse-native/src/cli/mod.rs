@@ -2,6 +2,8 @@
 //!
 //! Flags for settings come from the table in [`pulse_native::config`]; each subcommand has a file of its own.
 
+mod check_config;
+mod documents;
 mod flags;
 mod line;
 mod publish;
@@ -46,6 +48,17 @@ enum Command {
     /// Publish a message into a channel.
     #[command(name = "pub", after_help = publish::AFTER)]
     Publish(publish::Publish),
+    /// Say what a configuration means, or what is wrong with it.
+    #[command(after_help = check_config::AFTER)]
+    CheckConfig(check_config::CheckConfig),
+    /// Print a configuration file with every setting, its meaning and its default.
+    DefaultConfig,
+    /// Print a script that makes a shell complete this command line.
+    #[command(after_help = documents::AFTER_COMPLETIONS)]
+    Completions(documents::Completions),
+    /// Print a manual page.
+    #[command(after_help = documents::AFTER_MAN)]
+    Man(documents::Man),
 }
 
 const AFTER: &str = "`pulse --help` shows every setting.";
@@ -58,6 +71,8 @@ Examples:
   PULSE_LIMITS_MAX_CONNECTIONS=5000 pulse     a setting from the environment
   pulse sub chat:lobby                        print what is published there
   pulse pub chat:lobby 'hello, world'         publish
+  pulse default-config > pulse.toml           a file to begin with
+  pulse check-config pulse.toml               what it means, or what is wrong with it
 
 Times are milliseconds, sizes bytes. A list is separated by commas.
 Every setting has a variable, PULSE_<SECTION>_<KEY>, and a place in the file, key under [section].
@@ -75,6 +90,21 @@ pub(crate) fn run() -> ExitCode {
         Some(Command::Serve(serve)) => serve.run(),
         Some(Command::Sub(sub)) => sub.run(),
         Some(Command::Publish(publish)) => publish.run(),
+        Some(Command::CheckConfig(check)) => check.run(),
+        Some(Command::DefaultConfig) => documents::default_config(),
+        Some(Command::Completions(completions)) => completions.run(),
+        Some(Command::Man(man)) => man.run(),
+    }
+}
+
+/// Writes to standard output. Whoever has closed it, such as `head`, has what he wants.
+fn print(text: &str) -> ExitCode {
+    match io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            complain(format_args!("standard output takes nothing: {error}"));
+            ExitCode::FAILURE
+        }
+        _ => ExitCode::SUCCESS,
     }
 }
 

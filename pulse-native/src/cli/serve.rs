@@ -11,7 +11,9 @@ use std::{
 use clap::Args;
 use pulse_native::{
     config::{self, Config, Loaded},
-    drain, log, raise_open_files,
+    drain, log,
+    notify::Notify,
+    raise_open_files,
     server::Server,
 };
 
@@ -66,7 +68,8 @@ fn run(loaded: &Loaded) -> ExitCode {
 async fn serve(config: &Config) -> Result<(), Box<dyn Error>> {
     let server = Server::bind(config.to_options()?)?;
     let addr = server.local_addr();
-    let shutdown = drain::listen()?;
+    let asked = drain::listen()?;
+    let notify = Notify::from_env().map_err(|error| format!("NOTIFY_SOCKET names no socket: {error}"))?;
     tracing::info!("listening on http://{addr}, WebSocket at ws://{addr}{}", config.transport.websocket_path);
     if server.has_playground() {
         tracing::info!("try it out in a browser: http://{}/", reachable(addr));
@@ -74,6 +77,12 @@ async fn serve(config: &Config) -> Result<(), Box<dyn Error>> {
     if let Some(addr) = server.metrics_addr() {
         tracing::info!("metrics on http://{addr}/metrics");
     }
+    // The kernel completes connections from the moment of binding, and the shards start with `run`.
+    notify.ready();
+    let shutdown = async {
+        asked.await;
+        notify.stopping();
+    };
     let drained = server.run(config.routers(), shutdown).await?;
     match drained.cut_off {
         0 => tracing::info!("every client has left"),
