@@ -5,7 +5,7 @@ mod e2e_support;
 
 use api_support::{Answer, post, send};
 use e2e_support::{Peer, Running, connect, connected};
-use pulse_core::wire::{CloseCode, Connect, Format, Frame, Presence, PresenceAction, Tags, Value as Raw};
+use pulse_core::wire::{CloseCode, Connect, Disconnect, Format, Frame, Presence, PresenceAction, Tags, Value as Raw};
 use pulse_core::{Config, Request, Router, Rule, Seed, Shards};
 use serde_json::{Value, json};
 
@@ -68,7 +68,7 @@ fn what_is_published_reaches_subscribers_with_all_that_goes_with_it() {
             for client in &mut clients {
                 let received = client.frame();
                 let Frame::Publish(got) = received.decoded() else { panic!("{:?}", received.decoded()) };
-                assert_eq!(got.payload.as_bytes(), Some("{\"b\":[1,2.5,null],\"a\":\"\u{e9}\"}".as_bytes()));
+                assert_eq!(got.payload.as_bytes(), Some("{\"a\":\"\u{e9}\",\"b\":[1,2.5,null]}".as_bytes()));
                 assert_eq!((got.event, got.key, got.format), (Some("e"), Some("k"), Format::Json));
                 assert_eq!(got.tags.map(|tags: Tags<'_>| tags.iter().collect()), Some(vec![("x", "y")]));
             }
@@ -198,7 +198,9 @@ fn a_connection_or_all_of_a_user_are_disconnected() {
         let (mut ada, mut bob) = ((0..6).map(|_| client("ada")).collect::<Vec<_>>(), client("bob"));
         let first = json!({"client": ada[0].1, "code": 4000, "reason": "moving"});
         assert_eq!(post(server.addr, "disconnect", &first).result(), json!({"connections": 1}));
-        ada[0].0.expect_end(CloseCode::SHUTDOWN);
+        let reason = "moving";
+        ada[0].0.expect(&Frame::Disconnect(Disconnect { code: 4000, reason, retry_ms: None }));
+        ada[0].0.expect_close(CloseCode::SHUTDOWN);
         let user = json!({"user": "ada"});
         let subscribe = json!({"user": "ada", "channel": "news"});
         assert_eq!(post(server.addr, "subscribe", &subscribe).result(), json!({"connections": 5}));

@@ -175,8 +175,8 @@ fn damaged(random: &mut Random) -> (String, Vec<u8>) {
 fn ten_thousand_damaged_requests_are_refused_with_reasons_or_done() {
     let server = Running::start_sharded(2);
     let (mut done, mut refused) = (0, 0);
-    for seed in 1..=10_000 {
-        let mut random = Random(seed * 0x9e37_79b9_7f4a_7c15);
+    for seed in 1..=10_000_u64 {
+        let mut random = Random(0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(seed));
         let (method, body) = damaged(&mut random);
         let kind = ["Content-Type: application/json", "Content-Type: application/msgpack"]
             [usize::from(seed % 8 == 0)];
