@@ -5,7 +5,9 @@ mod e2e_support;
 
 use api_support::{Answer, post, send};
 use e2e_support::{Peer, Running, connect, connected};
-use pulse_core::wire::{CloseCode, Connect, Disconnect, Format, Frame, Presence, PresenceAction, Tags, Value as Raw};
+use pulse_core::wire::{
+    CloseCode, Connect, Disconnect, Format, Frame, Presence, PresenceAction, Tags, Value as Raw,
+};
 use pulse_core::{Config, Request, Router, Rule, Seed, Shards};
 use serde_json::{Value, json};
 
