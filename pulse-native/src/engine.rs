@@ -1,7 +1,9 @@
 //! What a shard drives: the router in production, an echo behind the very same I/O path in tests.
 
+use pulse_core::wire::ErrorCode;
 use pulse_core::{
-    Answer, BadParcel, Batch, ConnId, Effect, Kind, Link, Now, PeerId, Router, Stats, Ticket, Time,
+    Answer, BadParcel, Batch, Command, ConnId, Effect, Kind, Link, Now, Outcome, PeerId, Refused, Router,
+    Stats, Ticket, Time,
 };
 
 /// The inputs and outputs of [`pulse_core::Router`], so that the I/O path can be tested with another one behind it.
@@ -37,6 +39,14 @@ pub trait Engine {
     /// Another shard has ended.
     fn peer_lost(&mut self, peer: PeerId) {
         let _ = peer;
+    }
+    /// Does what the host itself wants. An engine that has nothing to do with channels need not do anything.
+    ///
+    /// # Errors
+    /// What a caller of the HTTP API is to be told.
+    fn command(&mut self, command: &Command<'_>) -> Result<Outcome, Refused> {
+        let _ = command;
+        Err(Refused { code: ErrorCode::NOT_AVAILABLE, message: ErrorCode::NOT_AVAILABLE.text() })
     }
     /// The turn holds as much as it should: drain before the next input.
     fn is_full(&self) -> bool;
@@ -91,6 +101,9 @@ impl Engine for Router {
     }
     fn peer_lost(&mut self, peer: PeerId) {
         self.peer_lost(peer);
+    }
+    fn command(&mut self, command: &Command<'_>) -> Result<Outcome, Refused> {
+        self.command(command)
     }
     fn is_full(&self) -> bool {
         self.is_full()

@@ -3,6 +3,7 @@
 //! This crate moves bytes and decides nothing about the protocol; the binary `pulse` is a thin shell over it.
 
 pub mod address;
+mod api;
 pub mod client;
 mod clock;
 pub mod config;

@@ -16,6 +16,7 @@ use pulse_core::{Answer, Request, Shards};
 use tokio::sync::{mpsc, watch};
 
 use crate::address::Network;
+use crate::api::Api;
 use crate::engine::Engine;
 use crate::handshake::{Origins, Policy};
 use crate::http::{Http, Seats, playground};
@@ -43,6 +44,10 @@ pub struct Options {
     /// Whether `/` is a page for trying the server out; `None` serves it where the address is a loopback one. It needs
     /// WebSockets, and `/` not to be their path.
     pub playground: Option<bool>,
+    /// Whether the HTTP API is served; `None` serves it where there is a key or the address is a loopback one.
+    pub api: Option<bool>,
+    /// The key that callers of the HTTP API have to send; without one, only programs on this machine may call it.
+    pub api_key: Option<String>,
     /// The pages, besides those of the server's own host, that may connect.
     pub origins: Origins,
     /// Who the server is; `None` serves without TLS, otherwise nothing is served without.
@@ -80,6 +85,8 @@ impl Default for Options {
             websocket: true,
             path: "/ws".into(),
             playground: None,
+            api: None,
+            api_key: None,
             origins: Origins::default(),
             tls: None,
             max_connections: 100_000,
@@ -136,6 +143,10 @@ impl Server {
             Some((host, port)) => Some(listen("metrics", host, *port)?),
             None => None,
         };
+        if options.api == Some(true) && options.api_key.is_none() && !is_loopback(local_addr) {
+            let source = io::Error::other("the HTTP API is on, and without api.key anybody could use it");
+            return Err(BindError { section: "api", address: local_addr.to_string(), source });
+        }
         let seats = Arc::new(Seats::new(options.max_connections, options.max_connections_per_address));
         Ok(Self { options, listener, local_addr, metrics, seats })
     }
@@ -157,6 +168,13 @@ impl Server {
     pub fn has_playground(&self) -> bool {
         let Options { playground, websocket, path, .. } = &self.options;
         playground.unwrap_or_else(|| is_loopback(self.local_addr)) && *websocket && path != playground::PATH
+    }
+
+    /// Whether the HTTP API is served at `/api/v1/`.
+    #[must_use]
+    pub fn has_api(&self) -> bool {
+        let Options { api, api_key, .. } = &self.options;
+        api.unwrap_or_else(|| api_key.is_some() || is_loopback(self.local_addr))
     }
 
     /// Counts the open WebSockets, also while the server runs.
@@ -183,7 +201,7 @@ impl Server {
         let num_shards = self.options.shards.clamp(1, Shards::MAX.into());
         let posts = Post::new(num_shards as u16);
         let counters: Vec<Arc<ShardMetrics>> = (0..num_shards).map(|_| Arc::default()).collect();
-        let playground = self.has_playground();
+        let (playground, has_api) = (self.has_playground(), self.has_api());
         let options = Arc::new(self.options);
         let policy = Policy {
             path: options.path.clone(),
@@ -191,9 +209,14 @@ impl Server {
             bound_to_loopback: is_loopback(self.local_addr),
         };
         let proxies: Arc<[Network]> = options.trusted_proxies.as_slice().into();
-        let mut inboxes = Vec::new();
-        for (index, (counters, post)) in counters.iter().zip(posts).enumerate() {
-            let (sender, inbox) = mpsc::unbounded_channel();
+        let (inboxes, inbox_ends): (Vec<_>, Vec<_>) =
+            (0..num_shards).map(|_| mpsc::unbounded_channel()).unzip();
+        let patience = Duration::from_millis(options.handshake_timeout_ms);
+        let api = has_api.then(|| {
+            let (key, max_message) = (options.api_key.as_deref(), options.max_message);
+            Arc::new(Api::new(key, policy.clone(), max_message, patience, inboxes.clone()))
+        });
+        for (index, ((counters, post), inbox)) in counters.iter().zip(posts).zip(inbox_ends).enumerate() {
             let http = Arc::new(Http {
                 policy: policy.clone(),
                 websocket: options.websocket,
@@ -201,12 +224,12 @@ impl Server {
                 seats: Arc::clone(&self.seats),
                 proxies: Arc::clone(&proxies),
                 metrics: Arc::clone(counters),
-                inbox: sender.clone(),
-                patience: Duration::from_millis(options.handshake_timeout_ms),
+                api: api.as_ref().map(|api| (Arc::clone(api), index)),
+                inbox: inboxes[index].clone(),
+                patience,
                 stop: stopped.clone(),
                 slots: Http::slots(),
             });
-            inboxes.push(sender);
             let listener = self.listener.try_clone()?;
             let (options, metrics) = (Arc::clone(&options), Arc::clone(counters));
             let (engine, ended) = (Arc::clone(&engine), ended.clone());
@@ -284,7 +307,7 @@ fn listen(section: &'static str, host: &str, port: u16) -> Result<(TcpListener, 
 /// An address that cannot be listened on. The text says which setting to change.
 #[derive(Debug)]
 pub struct BindError {
-    /// The section of the configuration that names it: `server` or `metrics`.
+    /// The section of the configuration that is to blame: `server`, `metrics` or `api`.
     pub section: &'static str,
     /// Address and port.
     pub address: String,
@@ -309,6 +332,7 @@ impl fmt::Display for BindError {
                 f,
                 "this machine does not have the address; set {section}.host to one of its own, or to 0.0.0.0 for all"
             ),
+            _ if *section == "api" => write!(f, "{source}; set api.key, or set api.enabled to auto or off"),
             _ => write!(f, "{source}; check {section}.host and {section}.port"),
         }
     }

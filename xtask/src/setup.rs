@@ -44,6 +44,7 @@ fn debian() -> Result {
         ("haproxy", "haproxy"),
         ("caddy", "caddy"),
         ("openssl", "openssl"),
+        ("curl", "curl"),
         ("systemd-analyze", "systemd"),
         ("promtool", "prometheus"),
     ];

@@ -1,10 +1,11 @@
 //! One thread's worth of Pulse: every connection and channel of it, from input bytes to output batches.
 //!
 //! This file owns the turn and the life of connections. `requests` answers what clients ask, with `subscriptions`,
-//! `publications` and, where a request cannot be decided at once, `waiting`; `peers` speaks with other routers; `fanout`
+//! `publications` and, where a request cannot be decided at once, `waiting`; `commands` does what the host wants; `peers` speaks with other routers; `fanout`
 //! decides which bytes go to whom (with `lists`; `backlog` has what waits), `timer` when a silent connection is looked at.
 
 mod backlog;
+mod commands;
 mod fanout;
 mod lists;
 mod moving;
@@ -17,6 +18,7 @@ mod subscriptions;
 mod timer;
 mod waiting;
 
+pub use commands::{Command, Outcome, Refused, Target};
 pub use moving::ImportError;
 
 use alloc::boxed::Box;
@@ -421,6 +423,10 @@ impl Router {
 
     /// Says goodbye and asks the host to close. `Closing` from here on: only what is left is still written.
     fn end(&mut self, slot: Slot, code: CloseCode, retry_ms: Option<u64>) {
+        self.end_saying(slot, code, code.text(), retry_ms);
+    }
+
+    fn end_saying(&mut self, slot: Slot, code: CloseCode, reason: &str, retry_ms: Option<u64>) {
         self.leave_all(slot);
         self.forget_waiting(slot);
         if let Some(row) = CLOSES.iter().position(|row| row.code == code.0) {
@@ -434,7 +440,7 @@ impl Router {
         }
         // A client of the first release does not know the frame: it gets the transport's close alone.
         if dialect != Dialect::Legacy {
-            self.tell(slot, &Frame::Disconnect(Disconnect { code: code.0, reason: code.text(), retry_ms }));
+            self.tell(slot, &Frame::Disconnect(Disconnect { code: code.0, reason, retry_ms }));
         }
         self.deadlines.set(slot, limits::CLOSE_MS);
         if self.fanout.is_drained(slot) {

@@ -215,7 +215,7 @@ impl Router {
     }
 
     /// At home: does what a request of router `owner` says.
-    fn settle_presence(&mut self, owner: u16, request: &PresenceRequest<'_>) -> Settled {
+    pub(super) fn settle_presence(&mut self, owner: u16, request: &PresenceRequest<'_>) -> Settled {
         let &PresenceRequest { channel: name, action, client, id, gone, user, data, after, limit } = request;
         let now = self.now.mono;
         let known = self.find(name);
@@ -435,7 +435,7 @@ impl Router {
 }
 
 /// What became of a request.
-enum Settled {
+pub(super) enum Settled {
     Done,
     Refused(ErrorCode),
     /// A frame, with its length in front.

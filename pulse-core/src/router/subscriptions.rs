@@ -30,6 +30,15 @@ pub(super) struct PendingAck {
     id: u64,
     /// Whether it asked to recover.
     recover: bool,
+    /// The host has made it, so that no request waits for an answer.
+    silent: bool,
+}
+
+impl PendingAck {
+    /// Of a subscription that the client has not asked for.
+    pub(super) fn silent(slot: Slot) -> Self {
+        Self { slot, id: 0, recover: false, silent: true }
+    }
 }
 
 impl Router {
@@ -82,7 +91,7 @@ impl Router {
         let channel = known.unwrap_or_else(|| self.create_channel(hash, name));
         self.enter(slot, channel);
         self.stats.subscribed += 1;
-        let ack = PendingAck { slot, id, recover: recover.is_some() };
+        let ack = PendingAck { slot, id, recover: recover.is_some(), silent: false };
         if self.channels.get(channel).joining {
             self.joining.get_mut(&channel).expect("a joining channel is noted").acks.push(ack);
         } else {
@@ -136,7 +145,10 @@ impl Router {
 
     /// Tells a client that it is subscribed.
     pub(super) fn confirm(&mut self, ack: PendingAck) {
-        let PendingAck { slot, id, recover } = ack;
+        let PendingAck { slot, id, recover, silent } = ack;
+        if silent {
+            return;
+        }
         // There is no history to recover from, and a client that asks must not be left to guess.
         let lost = recover.then_some("this channel keeps no history");
         let ack = Ack { id, recovered: lost.map(|_| false), reason: lost, ..Ack::default() };
@@ -166,19 +178,19 @@ impl Router {
     pub(super) fn expel(&mut self, slot: Slot, channel: u32, code: ErrorCode) {
         let at = self.conns[slot as usize].subscription(channel).expect("a subscriber has the subscription");
         match self.pending_ack(slot, channel) {
-            Some(ack) => self.refuse(slot, ack.id, code, code.text()),
-            None if self.conns[slot as usize].link.dialect != crate::Dialect::Legacy => {
+            Some(ack) if !ack.silent => self.refuse(slot, ack.id, code, code.text()),
+            _ if self.conns[slot as usize].link.dialect != crate::Dialect::Legacy => {
                 let name = self.channels.get(channel).name.clone();
                 let frame = Unsubscribed { channel: &name, code: code.0, reason: code.text() };
                 self.tell(slot, &Frame::Unsubscribed(frame));
             }
-            None => {}
+            _ => {}
         }
         self.leave(slot, at, false);
     }
 
     /// Takes back the ack that a subscription waits for, if it does.
-    fn pending_ack(&mut self, slot: Slot, channel: u32) -> Option<PendingAck> {
+    pub(super) fn pending_ack(&mut self, slot: Slot, channel: u32) -> Option<PendingAck> {
         if !self.channels.get(channel).joining {
             return None;
         }
@@ -187,7 +199,7 @@ impl Router {
     }
 
     /// Ends one subscription, by its place in the connection's list; `gone` if it is because the connection ends.
-    fn leave(&mut self, slot: Slot, at: usize, gone: bool) {
+    pub(super) fn leave(&mut self, slot: Slot, at: usize, gone: bool) {
         self.leave_presence(slot, self.conns[slot as usize].subscriptions[at].channel, gone);
         let subscriptions = &mut self.conns[slot as usize].subscriptions;
         let left = subscriptions.swap_remove(at);

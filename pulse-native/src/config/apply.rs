@@ -7,7 +7,7 @@ use std::{error, fmt};
 
 use pulse_core::{Namespace, Router, Rule, Seed, Shards};
 
-use super::{Config, Playground, Rules, SlowConsumer, Who};
+use super::{ApiEnabled, Config, Playground, Rules, SlowConsumer, Who};
 use crate::address::Network;
 use crate::handshake::{OriginError, Origins};
 use crate::server::Options;
@@ -87,6 +87,12 @@ impl Config {
                 Playground::On => Some(true),
                 Playground::Off => Some(false),
             },
+            api: match self.api.enabled {
+                ApiEnabled::Auto => None,
+                ApiEnabled::On => Some(true),
+                ApiEnabled::Off => Some(false),
+            },
+            api_key: Some(self.api.key.clone()).filter(|key| !key.is_empty()),
             origins: Origins::parse(&server.origins)?,
             tls: identity.map(Arc::new),
             max_connections: limits.max_connections as usize,

@@ -2,7 +2,11 @@
 
 use std::net::IpAddr;
 
-use super::{Config, Loaded, by_path, error::ConfigError, table::Who};
+use super::{
+    Config, Loaded, by_path,
+    error::ConfigError,
+    table::{ApiEnabled, Who},
+};
 
 /// The rules between settings that `loaded` breaks.
 pub(super) fn conflicts(loaded: &Loaded) -> Vec<ConfigError> {
@@ -32,7 +36,27 @@ pub(super) fn conflicts(loaded: &Loaded) -> Vec<ConfigError> {
         (tls.key.is_empty() == tls.cert.is_empty(), "tls.key", "has to be given together with", "tls.cert"),
     ];
     let broken = rules.into_iter().filter(|(holds, ..)| !holds);
-    broken.map(|(_, left, relation, right)| conflict(loaded, left, relation, right)).collect()
+    broken
+        .map(|(_, left, relation, right)| conflict(loaded, left, relation, right))
+        .chain(open_api(loaded))
+        .collect()
+}
+
+/// An API for everybody.
+fn open_api(loaded: &Loaded) -> Option<ConfigError> {
+    let Config { api, server, .. } = &loaded.config;
+    let is_open = api.enabled == ApiEnabled::On && api.key.is_empty() && !is_loopback(&server.host);
+    is_open.then(|| {
+        let (enabled, host) = (&loaded.origins["api.enabled"], &loaded.origins["server.host"]);
+        ConfigError::Conflict {
+            origin: enabled.clone().max(host.clone()),
+            text: format!(
+                "api.enabled (on, {enabled}) needs api.key where server.host ({}, {host}) is not loopback: without \
+                 one, everybody could use the API",
+                server.host
+            ),
+        }
+    })
 }
 
 fn conflict(loaded: &Loaded, left: &str, relation: &str, right: &str) -> ConfigError {

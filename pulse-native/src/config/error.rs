@@ -138,7 +138,8 @@ impl fmt::Display for ConfigError {
                 suggestion.as_ref().map_or(Ok(()), |name| write!(f, "; did you mean {name}?"))
             }
             Self::BadValue { origin, key, given, allowed, hint } => {
-                write!(f, "{origin}: {} is {}; allowed: {allowed}", short(key), short(given))?;
+                let given = if key == super::SECRET { "not one".into() } else { short(given) };
+                write!(f, "{origin}: {} is {given}; allowed: {allowed}", short(key))?;
                 hint.as_ref().map_or(Ok(()), |hint| write!(f, "; {hint}"))
             }
             Self::Conflict { origin, text } => write!(f, "{origin}: {text}"),

@@ -29,12 +29,14 @@ use std::{
 };
 
 pub use apply::OptionsError;
+pub(crate) use suggest::nearest;
+
 pub use error::{ConfigError, ConfigErrors, Origin};
 pub use render::{default_toml, reference};
 pub use setting::{Kind, Rule, Setting, Value};
 pub use table::{
-    Heartbeat, Limits, LogFormat, Logging, Metrics, Playground, Rules, SETTINGS, Server, SlowConsumer, Tls,
-    Transport, Who,
+    Api, ApiEnabled, Heartbeat, Limits, LogFormat, Logging, Metrics, Playground, Rules, SETTINGS, Server,
+    SlowConsumer, Tls, Transport, Who,
 };
 
 /// Every setting's value. Fields are named as the keys of the file; times are milliseconds, sizes bytes.
@@ -48,6 +50,8 @@ pub struct Config {
     pub transport: Transport,
     /// TLS on the listener for clients.
     pub tls: Tls,
+    /// The HTTP API.
+    pub api: Api,
     /// What clients may use at most.
     pub limits: Limits,
     /// How the server finds out that a client is gone.
@@ -93,7 +97,7 @@ impl Loaded {
         let settings = SETTINGS.iter().map(|setting| Effective {
             section: setting.section.to_owned(),
             key: setting.key,
-            value: setting.value(&self.config),
+            value: shown(setting, &self.config),
             origin: &self.origins[&setting.path()],
         });
         let namespaces = self.config.namespaces.iter().flat_map(|(name, rules)| {
@@ -107,6 +111,19 @@ impl Loaded {
         settings.chain(namespaces).collect()
     }
 }
+
+/// A value as logs and checks may show it.
+fn shown(setting: &Setting, config: &Config) -> Value {
+    match setting.value(config) {
+        Value::Text(secret) if setting.path() == SECRET && !secret.is_empty() => {
+            Value::Text("(not shown)".to_owned())
+        }
+        value => value,
+    }
+}
+
+/// The setting whose value is not for everybody.
+const SECRET: &str = "api.key";
 
 /// Combines the sources. `flags` are full names of settings with their values, such as `("server.port", "9000")`.
 ///

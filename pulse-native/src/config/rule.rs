@@ -51,6 +51,17 @@ pub(super) const FILTER: Rule = Rule {
     parse: |text| crate::log::filter(text).map(|_| text.to_owned()),
 };
 
+/// A secret that callers send; empty where there is none.
+pub(super) const KEY: Rule = Rule {
+    name: "KEY",
+    allowed: "16 to 256 characters of printable ASCII without spaces, such as those of `openssl rand -hex 32`; \
+              empty for none",
+    parse: |text| {
+        let is_key = (16..=256).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
+        (is_key || text.is_empty()).then(|| text.to_owned())
+    },
+};
+
 /// What a namespace may be called.
 pub(super) const NAMESPACE: &str = "1 to 64 letters, digits, - or _ (ASCII)";
 

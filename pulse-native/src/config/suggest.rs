@@ -3,7 +3,7 @@
 /// The candidate that `given` is most likely meant to be, if one is near enough.
 ///
 /// A third of the letters may be wrong, but at least one and at most three; among equally near ones the first wins.
-pub(super) fn nearest<'a>(given: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(given: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     // Nobody mistypes a name at ten times its length, and the distance costs the product of the lengths.
     if given.len() > 128 {
         return None;

@@ -4,7 +4,7 @@
 //! `docs/CONFIGURATION.md` all come from it.
 
 use super::{
-    rule::{FILE, FILTER, HOST, NETWORK, ORIGIN, PATH},
+    rule::{FILE, FILTER, HOST, KEY, NETWORK, ORIGIN, PATH},
     setting::{Field, Kind, Setting, Value},
 };
 
@@ -85,6 +85,14 @@ settings! {
         cert: String = String::new(), Kind::Text(FILE);
         /// PEM file with the private key of the certificate; given together with it.
         key: String = String::new(), Kind::Text(FILE);
+    }
+
+    /// The HTTP API under `/api/v1/`, for an application's own servers.
+    api: Api {
+        /// Whether to serve it; `auto` serves it where there is a key or the address is a loopback one.
+        enabled: ApiEnabled = ApiEnabled::Auto, Kind::Choice(ApiEnabled::WORDS);
+        /// Key that callers have to send; without one, only programs on this machine may call.
+        key: String = String::new(), Kind::Text(KEY);
     }
 
     /// What clients may use at most; what a client asks for beyond a limit is refused.
@@ -213,6 +221,18 @@ words! {
         /// Where only this machine reaches it.
         Auto = "auto",
         /// Everywhere.
+        On = "on",
+        /// Nowhere.
+        Off = "off",
+    }
+}
+
+words! {
+    /// Whether the HTTP API is served.
+    ApiEnabled {
+        /// Where it has a key, or only this machine reaches it.
+        Auto = "auto",
+        /// In any case; on an address that is not loopback it needs a key.
         On = "on",
         /// Nowhere.
         Off = "off",

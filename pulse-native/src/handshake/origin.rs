@@ -44,7 +44,7 @@ impl Origins {
     }
 
     /// Whether a page of `origin` may connect to the server that it calls `host`.
-    pub(super) fn admit(&self, origin: &[u8], host: Option<&[u8]>, bound_to_loopback: bool) -> bool {
+    pub(crate) fn admit(&self, origin: &[u8], host: Option<&[u8]>, bound_to_loopback: bool) -> bool {
         if self.any {
             return true;
         }

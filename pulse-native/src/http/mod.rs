@@ -1,6 +1,6 @@
 //! Everything that is not a plain WebSocket upgrade: ordinary tokio and hyper on the shard's thread.
 //!
-//! Answers `/health`, serves the [`playground`], tells why a request for a WebSocket is refused, and serves the valid
+//! Answers `/health`, serves the [`playground`] and the [`api`], tells why a request for a WebSocket is refused, and serves the valid
 //! upgrades that the shard's own parser left to hyper: their sockets go back to the shard through its [`Inbox`].
 
 pub(crate) mod playground;
@@ -8,7 +8,6 @@ mod prefixed;
 mod seats;
 
 use std::convert::Infallible;
-use std::future::ready;
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::pin::pin;
@@ -34,6 +33,7 @@ use self::prefixed::{Parts, Prefixed};
 pub use self::seats::Seats;
 pub(crate) use self::seats::{Seat, Taken};
 use crate::address::{self, Neighbours, Network};
+use crate::api::{self, Api};
 use crate::handshake::{self, Accepted, Policy, Refusal};
 use crate::metrics::{Refused, ShardMetrics};
 use crate::shard::Inbox;
@@ -70,6 +70,8 @@ pub(crate) struct Http {
     pub(crate) websocket: bool,
     /// Whether the playground is served.
     pub(crate) playground: bool,
+    /// The HTTP API, where it is served, and the number of this shard.
+    pub(crate) api: Option<(Arc<Api>, usize)>,
     pub(crate) seats: Arc<Seats>,
     /// The proxies whose word about a client's address is taken.
     pub(crate) proxies: Arc<[Network]>,
@@ -158,7 +160,10 @@ impl Http {
         let mut stop = self.stop.clone();
         let patience = self.patience;
         let peer = io.peer();
-        let service = service_fn(move |request| ready(Ok::<_, Infallible>(self.answer(peer, request))));
+        let service = service_fn(move |request| {
+            let http = Arc::clone(&self);
+            async move { Ok::<_, Infallible>(http.answer(peer, request).await) }
+        });
         let mut http = http1::Builder::new();
         // The time for a head runs while a kept-alive connection is idle, too.
         http.timer(TokioTimer::new()).header_read_timeout(patience).max_buf_size(HEAD_MAX);
@@ -179,7 +184,11 @@ impl Http {
         }
     }
 
-    fn answer(self: &Arc<Self>, peer: Option<IpAddr>, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    async fn answer(
+        self: &Arc<Self>,
+        peer: Option<IpAddr>,
+        request: Request<Incoming>,
+    ) -> Response<Full<Bytes>> {
         let minor = minor_version(&request);
         if let Err(refusal) = handshake::host(minor, fields(request.headers())) {
             return refuse(&refusal);
@@ -187,6 +196,9 @@ impl Http {
         let path = request.uri().path();
         if self.websocket && path == self.policy.path {
             return self.upgrade(peer, request);
+        }
+        if let Some((api, shard)) = self.api.as_ref().filter(|_| path.starts_with(api::PREFIX)) {
+            return api.answer(*shard, request).await;
         }
         let page = if self.playground { playground::answer(path, &self.policy.path) } else { None };
         if page.is_none() && path != "/health" {

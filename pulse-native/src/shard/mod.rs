@@ -5,6 +5,7 @@
 //! ordinary tokio on the same thread and hands over its upgraded sockets through the [`Inbox`]. The other shards are
 //! reached by [`Post`]. What a message means is the engine's business.
 
+mod ask;
 mod close;
 mod conn;
 mod deadlines;
@@ -30,6 +31,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
 use tokio::time::Sleep;
 
+pub(crate) use self::ask::Ask;
 use self::conn::Key;
 use self::deadlines::Deadlines;
 use self::flow::Flow;
@@ -60,6 +62,8 @@ const READ: usize = 64 << 10;
 pub(crate) enum Inbox {
     /// A socket whose upgrade was served by hyper.
     Upgraded(Upgraded),
+    /// Something that the HTTP API wants of the engine.
+    Ask(Ask),
     /// Take leave of everybody; who is not gone then is cut off.
     Drain(Instant),
 }
@@ -97,6 +101,8 @@ pub(crate) struct Shard<E> {
     /// The first of `events` that was not looked at yet.
     next_event: usize,
     arrived: Vec<Upgraded>,
+    /// Not put to the engine yet.
+    asked: VecDeque<Ask>,
     /// Taken out of the mailbox, not looked at yet.
     mail: VecDeque<(PeerId, Mail)>,
     /// The next input is to be mail rather than an event, so that neither kind shuts out the other.
@@ -140,6 +146,7 @@ impl<E: Engine> Shard<E> {
             events: Vec::with_capacity(EVENTS),
             next_event: 0,
             arrived: Vec::new(),
+            asked: VecDeque::new(),
             mail: VecDeque::new(),
             mail_next: false,
             buf: vec![0; READ].into_boxed_slice(),
@@ -203,6 +210,7 @@ impl<E: Engine> Shard<E> {
         while let Poll::Ready(Some(input)) = self.inbox.poll_recv(cx) {
             match input {
                 Inbox::Upgraded(upgraded) => self.arrived.push(upgraded),
+                Inbox::Ask(ask) => self.asked.push_back(ask),
                 Inbox::Drain(end) => self.drain = Some(Drain::Asked(end)),
             }
             ready = true;
@@ -236,7 +244,11 @@ impl<E: Engine> Shard<E> {
             if !drained {
                 return true;
             }
-            if self.arrived.is_empty() && !self.has_mail() && self.next_event == self.events.len() {
+            if self.arrived.is_empty()
+                && self.asked.is_empty()
+                && !self.has_mail()
+                && self.next_event == self.events.len()
+            {
                 return false;
             }
         }
@@ -246,6 +258,10 @@ impl<E: Engine> Shard<E> {
     fn take_input(&mut self) -> bool {
         if let Some(upgraded) = self.arrived.pop() {
             self.adopt(upgraded);
+            return true;
+        }
+        if let Some(ask) = self.asked.pop_front() {
+            ask.put(&mut self.engine);
             return true;
         }
         self.mail_next = !self.mail_next;
