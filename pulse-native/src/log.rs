@@ -9,37 +9,57 @@ use std::{
 };
 
 use tracing::{Dispatch, level_filters::LevelFilter};
-use tracing_subscriber::{filter::Targets, fmt::MakeWriter, layer::SubscriberExt as _, registry};
+use tracing_subscriber::{
+    Registry, filter::Targets, fmt::MakeWriter, layer::SubscriberExt as _, registry, reload,
+};
 
 use crate::config::{LogFormat, Logging};
 
-/// Sends everything that is logged from now on to standard error. The first call in a process holds.
-pub fn init(logging: &Logging) {
+/// Changes what a running logger says.
+#[derive(Clone, Debug)]
+pub struct Level(reload::Handle<Targets, Registry>);
+
+impl Level {
+    /// Says what `level` asks for from now on, written as `logging.level` is; false if it is no such text, which changes
+    /// nothing.
+    pub fn set(&self, level: &str) -> bool {
+        // The logger lives as long as the process, or nobody hears it any more.
+        filter(level).is_some_and(|filter| self.0.reload(filter).is_ok())
+    }
+}
+
+/// Sends everything that is logged from now on to standard error. The first call in a process holds, and only what it
+/// returns changes anything.
+pub fn init(logging: &Logging) -> Level {
     let colours =
         io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     // An earlier call, in a test, has said where logs go: that holds.
-    let _ = tracing::dispatcher::set_global_default(dispatch(logging, io::stderr, colours));
+    let (dispatch, level) = dispatch(logging, io::stderr, colours);
+    let _ = tracing::dispatcher::set_global_default(dispatch);
+    level
 }
 
-/// A logger with another writer than standard error.
+/// A logger with another writer than standard error, and what changes its level.
 ///
 /// A writer that fails costs the line, never the server: a full disk or a closed pipe is no reason to stop serving.
-pub fn dispatch<W>(logging: &Logging, writer: W, colours: bool) -> Dispatch
+pub fn dispatch<W>(logging: &Logging, writer: W, colours: bool) -> (Dispatch, Level)
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
     // A filter that did not pass the configuration's check can only come from a caller who built the value by hand.
     let filter = filter(&logging.level).unwrap_or_else(|| Targets::new().with_default(LevelFilter::INFO));
+    let (filter, handle) = reload::Layer::new(filter);
     let layer = tracing_subscriber::fmt::layer().log_internal_errors(false);
     let writer = Forgiving(writer);
-    match logging.format {
+    let dispatch = match logging.format {
         LogFormat::Text => {
             Dispatch::new(registry().with(filter).with(layer.with_ansi(colours).with_writer(writer)))
         }
         LogFormat::Json => {
             Dispatch::new(registry().with(filter).with(layer.json().flatten_event(true).with_writer(writer)))
         }
-    }
+    };
+    (dispatch, Level(handle))
 }
 
 /// Reads `logging.level`: a level, or levels by module separated by commas. `None` if it is neither.
@@ -114,7 +134,7 @@ mod tests {
         let page = Page::default();
         let writer = page.clone();
         let logging = Logging { level: level.to_owned(), format };
-        let dispatch = dispatch(&logging, move || writer.clone(), false);
+        let (dispatch, _) = dispatch(&logging, move || writer.clone(), false);
         tracing::dispatcher::with_default(&dispatch, || {
             tracing::warn!(connection = 7, "slow\nclient");
             tracing::info!("started");
@@ -134,6 +154,23 @@ mod tests {
         assert_eq!(lines("info"), 2);
         assert_eq!(lines("warn,pulse_native::shard=debug"), 2);
         assert_eq!(lines("trace"), 4);
+    }
+
+    #[test]
+    fn a_new_level_holds_from_now_on_and_one_that_is_none_changes_nothing() {
+        let page = Page::default();
+        let writer = page.clone();
+        let (dispatch, level) = dispatch(&Logging::default(), move || writer.clone(), false);
+        tracing::dispatcher::with_default(&dispatch, || {
+            tracing::debug!("first");
+            assert!(level.set("debug"));
+            tracing::debug!("second");
+            assert!(!level.set("inof"));
+            tracing::debug!("third");
+        });
+        let text = String::from_utf8(page.0.lock().expect("no test panics while it writes").clone());
+        let text = text.expect("logs are text");
+        assert!(!text.contains("first") && text.contains("second") && text.contains("third"), "{text}");
     }
 
     #[test]
@@ -166,7 +203,7 @@ mod tests {
             }
         }
         for format in [LogFormat::Text, LogFormat::Json] {
-            let dispatch = dispatch(&Logging { format, ..Logging::default() }, || Full, false);
+            let (dispatch, _) = dispatch(&Logging { format, ..Logging::default() }, || Full, false);
             tracing::dispatcher::with_default(&dispatch, || tracing::error!("the disk is full"));
         }
         assert!(Forgiving(Full).write_all(b"line").is_ok() && Forgiving(Full).flush().is_ok());

@@ -8,6 +8,7 @@ mod documents;
 mod flags;
 mod line;
 mod publish;
+mod reload;
 mod remote;
 mod serve;
 mod sub;

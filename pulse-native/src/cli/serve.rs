@@ -18,7 +18,7 @@ use pulse_native::{
     tls,
 };
 
-use super::{MISUSED, complain, flags::Flags};
+use super::{MISUSED, complain, flags::Flags, reload::Reload};
 
 /// What to serve with.
 #[derive(Args, Debug)]
@@ -34,7 +34,7 @@ impl Serve {
     /// Serves until the process is told to stop.
     pub(crate) fn run(self) -> ExitCode {
         match config::load(self.config.as_deref(), env::vars_os(), &self.settings.0) {
-            Ok(loaded) => run(&loaded),
+            Ok(loaded) => run(loaded, self),
             Err(errors) => {
                 for error in errors.iter() {
                     complain(error);
@@ -45,19 +45,21 @@ impl Serve {
     }
 }
 
-fn run(loaded: &Loaded) -> ExitCode {
-    log::init(&loaded.config.logging);
+fn run(loaded: Loaded, given: Serve) -> ExitCode {
+    let level = log::init(&loaded.config.logging);
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
-    announce(loaded);
+    announce(&loaded);
     tracing::info!("threads that serve clients: {}", loaded.config.num_shards());
     match raise_open_files() {
         Ok(limit) => tracing::info!("up to {limit} files may be open; each connection is one"),
         Err(error) => tracing::warn!(%error, "the limit of open files could not be raised"),
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    match runtime.map_err(Into::into).and_then(|runtime| runtime.block_on(serve(&loaded.config))) {
+    let config = loaded.config.clone();
+    let reload = Reload { file: given.config, flags: given.settings, running: loaded, level };
+    match runtime.map_err(Into::into).and_then(|runtime| runtime.block_on(serve(&config, reload))) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             complain(error);
@@ -66,12 +68,13 @@ fn run(loaded: &Loaded) -> ExitCode {
     }
 }
 
-async fn serve(config: &Config) -> Result<(), Box<dyn Error>> {
+async fn serve(config: &Config, reload: Reload) -> Result<(), Box<dyn Error>> {
     let options = config.to_options()?;
     let identity = options.tls.clone();
     let server = Server::bind(options)?;
     let addr = server.local_addr();
     let asked = drain::listen()?;
+    tokio::spawn(reload.follow()?);
     let notify = Notify::from_env().map_err(|error| format!("NOTIFY_SOCKET names no socket: {error}"))?;
     let s = if identity.is_some() { "s" } else { "" };
     if let Some(identity) = identity {

@@ -1,0 +1,102 @@
+//! SIGHUP: reads the configuration again, takes what a running server can take, and says what it cannot.
+//!
+//! Certificates have a listener of their own for the same signal, since they also follow their files.
+
+use std::{env, future::Future, io, path::PathBuf};
+
+use pulse_native::{
+    config::{self, Loaded},
+    log::Level,
+};
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::flags::Flags;
+
+/// The one setting that a running server takes.
+const LEVEL: (&str, &str) = ("logging", "level");
+
+/// Where the settings came from, and which hold.
+pub(crate) struct Reload {
+    pub(crate) file: Option<PathBuf>,
+    pub(crate) flags: Flags,
+    pub(crate) running: Loaded,
+    pub(crate) level: Level,
+}
+
+impl Reload {
+    /// Reads the settings again whenever SIGHUP comes, which ends the process no more. Never ends; needs a tokio runtime
+    /// around it.
+    ///
+    /// # Errors
+    /// If the signal cannot be listened to.
+    pub(crate) fn follow(mut self) -> io::Result<impl Future<Output = ()>> {
+        let mut hangup = signal(SignalKind::hangup())?;
+        Ok(async move {
+            while hangup.recv().await.is_some() {
+                self.once();
+            }
+        })
+    }
+
+    fn once(&mut self) {
+        let loaded = match config::load(self.file.as_deref(), env::vars_os(), &self.flags.0) {
+            Ok(loaded) => loaded,
+            Err(errors) => {
+                for error in errors.iter() {
+                    tracing::error!("{error}");
+                }
+                tracing::error!("SIGHUP: the settings stay as they were");
+                return;
+            }
+        };
+        for change in changes(&self.running, &loaded) {
+            tracing::warn!("SIGHUP: {change} needs a restart");
+        }
+        // Compared with what runs, not with what was read last: a change that is taken back needs no restart.
+        let level = &loaded.config.logging.level;
+        if *level != self.running.config.logging.level && self.level.set(level) {
+            self.running.config.logging.level.clone_from(level);
+            tracing::info!("SIGHUP: logging.level is {level:?} now");
+        }
+        tracing::info!("SIGHUP: the configuration has been read again");
+    }
+}
+
+/// What differs, beside what is taken: one text each.
+fn changes(running: &Loaded, loaded: &Loaded) -> Vec<String> {
+    let (old, new) = (running.effective(), loaded.effective());
+    let mut changes = Vec::new();
+    for now in new.iter().filter(|now| (&*now.section, now.key) != LEVEL) {
+        let before = old.iter().find(|old| old.section == now.section && old.key == now.key);
+        let (name, value, origin) = (format!("{}.{}", now.section, now.key), &now.value, now.origin);
+        match before {
+            Some(before) if before.value == now.value => {}
+            Some(before) => changes.push(format!("{name} = {value} ({origin}) instead of {}", before.value)),
+            None => changes.push(format!("{name} = {value} ({origin})")),
+        }
+    }
+    let gone = running.config.namespaces.keys().filter(|name| !loaded.config.namespaces.contains_key(*name));
+    changes.extend(gone.map(|name| format!("taking [namespaces.{name}] away")));
+    changes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn loaded(flags: &[(&str, &str)]) -> Loaded {
+        let flags: Vec<_> = flags.iter().map(|(path, value)| ((*path).into(), (*value).into())).collect();
+        config::load(None, [], &flags).expect("these are settings")
+    }
+
+    #[test]
+    fn a_change_is_told_with_both_values_and_its_place() {
+        let told = changes(&loaded(&[]), &loaded(&[("server.port", "9000"), ("logging.level", "debug")]));
+        assert_eq!(told, ["server.port = 9000 (--port) instead of 8080"]);
+    }
+
+    #[test]
+    fn the_same_value_from_another_place_is_no_change() {
+        assert!(changes(&loaded(&[]), &loaded(&[("server.port", "8080")])).is_empty());
+    }
+}
