@@ -1,7 +1,7 @@
 //! TLS on the listener for clients: who the server is, and the sessions of its connections.
 //!
 //! An [`Identity`] is a certificate chain with its key, from two files, and may be replaced while connections live. A
-//! [`Session`] turns bytes of one socket into plaintext and back, without I/O; reading, writing and tails are the shard's.
+//! `session` turns bytes of one socket into plaintext and back, without I/O; reading, writing and tails are the shard's.
 
 mod error;
 mod follow;
