@@ -102,7 +102,7 @@ impl fmt::Display for UrlError {
             }
             Self::Tls { url } => write!(
                 f,
-                "cannot connect to {}: this version has no TLS, only ws:// works; for wss:// put a proxy in front",
+                "cannot connect to {}: this client has no TLS, only ws:// works: for a listener without TLS",
                 url.escape_debug()
             ),
         }
