@@ -11,9 +11,9 @@ use crate::wire::{CloseCode, ErrorCode, PresenceAction, Publish, Unsubscribed};
 use crate::{Dialect, PeerId};
 
 use super::presence::Settled;
-use super::publications::Source;
+use super::publications::{Source, for_subscribers};
 use super::session::State;
-use super::subscriptions::{Joining, PendingAck};
+use super::subscriptions::PendingAck;
 use super::{Router, Slot};
 
 /// Channels that one answer to [`Command::Channels`] lists at most.
@@ -161,10 +161,8 @@ impl Router {
         }
         self.stats.publications += 1;
         let Some(channel) = known else { return Ok(Outcome::Published(None)) };
-        let &Publish { channel: name, payload, event, format, key, tags, .. } = publish;
-        let publication = Publish { channel: name, payload, event, format, key, tags, ..Publish::default() };
-        let meta = self.meta(channel, self.policy(channel), key);
-        self.deliver(channel, Source::Publication(&publication), meta);
+        let meta = self.meta(channel, self.policy(channel), publish.key);
+        self.deliver(channel, Source::Publication(&for_subscribers(publish)), meta);
         Ok(Outcome::Published(Some(self.channels.get(channel).offset)))
     }
 
@@ -196,14 +194,8 @@ impl Router {
                 continue;
             }
             let channel = known.unwrap_or_else(|| self.create_channel(hash, name));
-            self.enter(slot, channel);
-            self.stats.subscribed += 1;
+            self.admit(channel, PendingAck::silent(slot));
             count += 1;
-            if self.channels.get(channel).joining {
-                let joining: &mut Joining =
-                    self.joining.get_mut(&channel).expect("a joining channel is noted");
-                joining.acks.push(PendingAck::silent(slot));
-            }
         }
         match refused {
             Some(refused) if count == 0 => Err(refused),

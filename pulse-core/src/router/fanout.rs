@@ -70,13 +70,12 @@ pub(crate) struct Counters {
     pub(crate) dropped: u64,
 }
 
-/// Where the bytes of the next batch are.
+/// The next batch, for the connections in `to`.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Gathered {
-    /// In `out`, from a connection's queue, which has no more.
-    Queued { slot: u32, is_empty: bool },
-    /// What the connections of a list have pending.
-    Pending(u32),
+pub(crate) struct Gathered {
+    link: Link,
+    /// What they have pending; `None` if the bytes are in `out`, from a connection's queue.
+    list: Option<u32>,
 }
 
 impl Peer {
@@ -284,8 +283,12 @@ impl Fanout {
         }
     }
 
-    /// Gathers the next batch; `None` when nothing is left to hand out. `name` is a channel's.
-    pub(crate) fn gather<'n>(&mut self, name: impl Fn(u32) -> &'n str) -> Option<Gathered> {
+    /// Gathers the next batch; `None` when nothing is left to hand out. `link` tells a slot's link, `name` a channel's name.
+    pub(crate) fn gather<'n>(
+        &mut self,
+        link: impl Fn(u32) -> Link,
+        name: impl Fn(u32) -> &'n str,
+    ) -> Option<Gathered> {
         self.restore();
         self.to.clear();
         while let Some(&slot) = self.ready.last() {
@@ -303,28 +306,22 @@ impl Fanout {
             self.counters.frames += frames;
             self.counters.bytes += (self.out.len() - Batch::HEADROOM) as u64;
             self.to.push(self.peers[slot as usize].id(slot));
+            let link = link(slot);
             if is_empty {
                 self.ready.pop();
+                self.backlog.remove(slot);
+                self.peers[slot as usize].pending = root(link);
+                self.drained.push(slot);
             }
-            return Some(Gathered::Queued { slot, is_empty });
+            return Some(Gathered { link, list: None });
         }
-        self.gather_list().map(Gathered::Pending)
+        let list = self.gather_list()?;
+        Some(Gathered { link: link(self.to[0].slot()), list: Some(list) })
     }
 
-    /// The batch that was gathered, whose connections have this link.
-    pub(crate) fn batch(&mut self, gathered: Gathered, link: impl Fn(u32) -> Link) -> Batch<'_> {
-        let link = link(self.to[0].slot());
-        let list = match gathered {
-            Gathered::Queued { slot, is_empty } => {
-                if is_empty {
-                    self.backlog.remove(slot);
-                    self.peers[slot as usize].pending = root(link);
-                    self.drained.push(slot);
-                }
-                return Batch::new(&self.to, link, &mut self.out);
-            }
-            Gathered::Pending(list) => list,
-        };
+    /// The batch that was gathered.
+    pub(crate) fn batch(&mut self, Gathered { link, list }: Gathered) -> Batch<'_> {
+        let Some(list) = list else { return Batch::new(&self.to, link, &mut self.out) };
         let &List { first, message, count, root, .. } = &self.lists[list];
         debug_assert_eq!(root, lists::root(link), "all members of a list have the link of its root");
         let buf = if first == NONE {
@@ -513,8 +510,8 @@ mod tests {
     }
 
     fn next(fanout: &mut Fanout, link: impl Fn(u32) -> Link) -> Option<Batch<'_>> {
-        let gathered = fanout.gather(|_| "")?;
-        Some(fanout.batch(gathered, link))
+        let gathered = fanout.gather(link, |_| "")?;
+        Some(fanout.batch(gathered))
     }
 
     fn poll(fanout: &mut Fanout) -> Option<String> {

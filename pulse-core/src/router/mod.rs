@@ -318,8 +318,9 @@ impl Router {
             self.tell_changes();
         }
         let gathered = loop {
-            let channels = &self.channels;
-            if let Some(gathered) = self.fanout.gather(|channel| &channels.get(channel).name) {
+            let Self { conns, channels, fanout, .. } = self;
+            let link = |slot| conns[slot as usize].link;
+            if let Some(gathered) = fanout.gather(link, |channel| &channels.get(channel).name) {
                 break gathered;
             }
             // One connection after the other, each written before the next: what waited for all of them would make one
@@ -328,8 +329,7 @@ impl Router {
                 return None;
             }
         };
-        let conns = &self.conns;
-        Some(self.fanout.batch(gathered, |slot| conns[slot as usize].link))
+        Some(self.fanout.batch(gathered))
     }
 
     /// The next thing that only the host can do. May have news after every input; ask when

@@ -46,15 +46,7 @@ impl Router {
             }
             None => return self.ask(slot, Request::Publish { channel: request.channel.into() }),
         }
-        let publication = Publish {
-            channel: request.channel,
-            payload: request.payload,
-            event: request.event,
-            format: request.format,
-            key: request.key,
-            tags: request.tags,
-            ..Publish::default()
-        };
+        let publication = for_subscribers(request);
         let home = known.map_or_else(|| self.channels.home(hash), |channel| self.channels.get(channel).home);
         if home != self.config.shards.index {
             return self.publish_away(slot, home, request.id, &publication);
@@ -178,6 +170,12 @@ impl Router {
         }
         self.stats.dropped_between += count.unwrap_or(0) * entry.subscribers.len() as u64;
     }
+}
+
+/// What subscribers get of a request: nothing that is between its sender and the server, or that only servers say.
+pub(super) fn for_subscribers<'a>(request: &Publish<'a>) -> Publish<'a> {
+    let &Publish { channel, payload, event, format, key, tags, .. } = request;
+    Publish { channel, payload, event, format, key, tags, ..Publish::default() }
 }
 
 /// A frame that a router has encoded, with its length in front.

@@ -89,15 +89,19 @@ impl Router {
             return Flow::On;
         }
         let channel = known.unwrap_or_else(|| self.create_channel(hash, name));
-        self.enter(slot, channel);
+        self.admit(channel, PendingAck { slot, id, recover: recover.is_some(), silent: false });
+        Flow::On
+    }
+
+    /// Makes a connection a subscriber of a channel, which it is not, and confirms that as soon as the home has.
+    pub(super) fn admit(&mut self, channel: u32, ack: PendingAck) {
+        self.enter(ack.slot, channel);
         self.stats.subscribed += 1;
-        let ack = PendingAck { slot, id, recover: recover.is_some(), silent: false };
         if self.channels.get(channel).joining {
             self.joining.get_mut(&channel).expect("a joining channel is noted").acks.push(ack);
         } else {
             self.confirm(ack);
         }
-        Flow::On
     }
 
     /// Makes a connection a subscriber of a channel, which it is not.
