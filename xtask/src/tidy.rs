@@ -123,7 +123,7 @@ fn promises(file: &File, problems: &mut Vec<Problem>) {
 
 fn machine_paths(file: &File, problems: &mut Vec<Problem>) {
     let folders = [concat!("/wo", "rk/"), concat!("/ro", "ot/"), concat!("/tmp/", "wt")];
-    // The start of a path, not the middle of one: `target/work/` is nobody's machine.
+    // The start of a path, not the middle of one: a folder of the project may have such a name.
     let is_path = |line: &str, folder: &str| {
         line.match_indices(folder).any(|(at, _)| {
             let before = line[..at].chars().next_back();
