@@ -32,6 +32,6 @@ pub use limits::{Heartbeat, Limits};
 pub use link::{Batch, Dialect, Framing, Kind, Link};
 pub use peer::{BadParcel, PeerId, PeerMessage, PresenceRequest, Shards};
 pub use random::Seed;
-pub use router::{Command, Config, ImportError, Outcome, Refused, Router, Target};
+pub use router::{Command, Config, ImportError, Outcome, Refused, Router, Target, is_client_name};
 pub use stats::Stats;
 pub use time::{Now, Time};

@@ -219,7 +219,8 @@ impl Shards {
         Ok(())
     }
 
-    fn errors(&self, encoder: &mut DescriptorEncoder<'_>) -> std::fmt::Result {
+    /// What has a name or a reason of its own in each sample, and what sockets have not taken.
+    fn by_reason(&self, encoder: &mut DescriptorEncoder<'_>) -> std::fmt::Result {
         let errors = ("pulse_errors", "Error frames sent, by the name of their code");
         let closes = ("pulse_disconnects", "Connections that the server has ended, by the name of the code");
         let refusals = ("pulse_refused", "WebSockets that were refused");
@@ -255,7 +256,7 @@ impl Shards {
 impl Collector for Shards {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> std::fmt::Result {
         self.plain(&mut encoder)?;
-        self.errors(&mut encoder)?;
+        self.by_reason(&mut encoder)?;
         self.latency(&mut encoder)
     }
 }

@@ -28,6 +28,17 @@ pub enum Target<'a> {
     User(&'a str),
 }
 
+/// Whether a text may be the name that a client was told: 16 hexadecimal digits, in lower case.
+///
+/// ```
+/// assert!(pulse_core::is_client_name("0123456789abcdef"));
+/// assert!(!pulse_core::is_client_name("ada"));
+/// ```
+#[must_use]
+pub fn is_client_name(name: &str) -> bool {
+    ClientName::parse(name).is_some()
+}
+
 /// What a host may do by itself, by [`Router::command`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]

@@ -18,7 +18,7 @@ mod subscriptions;
 mod timer;
 mod waiting;
 
-pub use commands::{Command, Outcome, Refused, Target};
+pub use commands::{Command, Outcome, Refused, Target, is_client_name};
 pub use moving::ImportError;
 
 use alloc::boxed::Box;

@@ -1,5 +1,6 @@
 //! The fields of one object of a request: each is taken by name and kind, and what is left over is a mistake.
 
+use std::collections::HashSet;
 use std::fmt::Write;
 
 use super::error::Error;
@@ -22,8 +23,9 @@ impl Fields {
             let message = format!("this is {}; it has to be an object of parameters", value.kind());
             return Err(Error::invalid(place, message));
         };
-        for (at, (key, _)) in entries.iter().enumerate() {
-            if entries[..at].iter().any(|(other, _)| other == key) {
+        let mut seen = HashSet::new();
+        for (key, _) in &entries {
+            if !seen.insert(key) {
                 return Err(Error::invalid(join(place, key), "this field stands here twice; give it once"));
             }
         }

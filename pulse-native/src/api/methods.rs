@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use pulse_core::wire::{self, CLOSES, CloseCode, Format, Frame, Payload, Publish, Tags};
-use pulse_core::{Command, Outcome, PeerId, Refused, Target};
+use pulse_core::{Command, Outcome, PeerId, Refused, Target, is_client_name};
 
 use super::error::Error;
 use super::fields::{Fields, shorten, unknown};
@@ -136,7 +136,7 @@ impl Api {
                 let channel: Arc<str> = fields.required_text("channel")?.into();
                 let (after, limit) =
                     (fields.text("after")?, fields.number("limit", 1, PAGE)?.unwrap_or(PAGE));
-                if after.as_deref().is_some_and(|after| !is_client(after)) {
+                if after.as_deref().is_some_and(|after| !is_client_name(after)) {
                     let message = "`after` is the `next` of the page before: 16 hexadecimal digits";
                     return Err(Error::invalid(fields.at("after"), message));
                 }
@@ -376,13 +376,9 @@ fn list(fields: &mut Fields, key: &'static str) -> Result<Vec<Value>, Error> {
     Err(Error::invalid(fields.at(key), message))
 }
 
-fn is_client(name: &str) -> bool {
-    name.len() == 16 && name.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
-}
-
 fn whose(fields: &mut Fields) -> Result<Whose, Error> {
     match (fields.text("client")?, fields.text("user")?) {
-        (Some(client), None) if is_client(&client) => Ok(Whose::Client(client)),
+        (Some(client), None) if is_client_name(&client) => Ok(Whose::Client(client)),
         (Some(client), None) => {
             let shown = shorten(&client);
             let message = format!("`{shown}` is no client: send its connection_id, 16 hexadecimal digits");

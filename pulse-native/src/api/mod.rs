@@ -160,12 +160,14 @@ impl Api {
         let (kind, origin) =
             (Kind::of(request.headers()).unwrap_or(Kind::Json), self.gate.origin(request.headers()));
         let allowed = origin.as_ref().ok().and_then(|origin| HeaderValue::from_bytes((*origin)?).ok());
-        let mut response = match origin {
-            Err(error) => refuse(kind, &error),
-            Ok(_) => match self.route(shard, request).await {
-                Ok(response) => response,
-                Err(error) => refuse(kind, &error),
-            },
+        let is_document = request.uri().path() == DOCUMENT;
+        let answer = match origin {
+            Err(error) => Err(error),
+            Ok(_) => self.route(shard, request).await,
+        };
+        let mut response = match answer {
+            Ok(response) => response,
+            Err(error) => refuse(kind, &error, is_document),
         };
         let headers = response.headers_mut();
         headers.insert(VARY, HeaderValue::from_static("Origin"));
@@ -343,7 +345,7 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Error> {
 fn preflight(is_document: bool) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::default());
     *response.status_mut() = StatusCode::NO_CONTENT;
-    let methods = if is_document { "GET, HEAD, OPTIONS" } else { "POST, OPTIONS" };
+    let methods = allowed(is_document);
     let headers: [(HeaderName, &'static str); 4] = [
         (ALLOW, methods),
         (ACCESS_CONTROL_ALLOW_METHODS, methods),
@@ -354,15 +356,17 @@ fn preflight(is_document: bool) -> Response<Full<Bytes>> {
     response
 }
 
-fn refuse(kind: Kind, error: &Error) -> Response<Full<Bytes>> {
+/// The methods of HTTP that a path takes.
+fn allowed(is_document: bool) -> &'static str {
+    if is_document { "GET, HEAD, OPTIONS" } else { "POST, OPTIONS" }
+}
+
+fn refuse(kind: Kind, error: &Error, is_document: bool) -> Response<Full<Bytes>> {
     let mut response = body(kind, error.status, kind.write(&error.to_value()));
     let header: Option<(HeaderName, &'static str)> = match error.status {
         StatusCode::SERVICE_UNAVAILABLE | StatusCode::CONFLICT => Some((RETRY_AFTER, RETRY_AFTER_S)),
         StatusCode::UNAUTHORIZED => Some((WWW_AUTHENTICATE, "apikey")),
-        StatusCode::METHOD_NOT_ALLOWED if error.message.ends_with("GET") => {
-            Some((ALLOW, "GET, HEAD, OPTIONS"))
-        }
-        StatusCode::METHOD_NOT_ALLOWED => Some((ALLOW, "POST, OPTIONS")),
+        StatusCode::METHOD_NOT_ALLOWED => Some((ALLOW, allowed(is_document))),
         _ => None,
     };
     response.headers_mut().extend(header.map(|(name, value)| (name, HeaderValue::from_static(value))));

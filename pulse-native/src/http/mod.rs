@@ -40,16 +40,6 @@ use crate::shard::Inbox;
 use crate::sys;
 use crate::tls::Session;
 
-/// The answer when no seat is free, for sockets that hyper does not serve.
-pub(crate) const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\n\
-    content-type: text/plain; charset=utf-8\r\ncontent-length: 46\r\nconnection: close\r\n\r\n\
-    the server has as many connections as it takes";
-
-/// The answer when an address has as many seats as it may.
-pub(crate) const FULL_OF_ONE: &[u8] = b"HTTP/1.1 429 Too Many Requests\r\nretry-after: 5\r\n\
-    content-type: text/plain; charset=utf-8\r\ncontent-length: 52\r\nconnection: close\r\n\r\n\
-    this address has as many connections as one may have";
-
 /// HTTP connections that a shard serves at the same time. They hold buffers, other than WebSockets.
 const CONNECTIONS: usize = 256;
 
@@ -237,19 +227,14 @@ impl Http {
         };
         if *self.stop.borrow() {
             self.metrics.refused(Refused::Full);
-            return unavailable("the server is shutting down");
+            return come_back(StatusCode::SERVICE_UNAVAILABLE, "the server is shutting down");
         }
         let whose = self.neighbours(peer, fields(request.headers()));
         let seat = match Seat::take(&self.seats, whose) {
             Ok(seat) => seat,
-            Err(Taken::All) => {
-                self.metrics.refused(Refused::Full);
-                return unavailable("the server has as many connections as it takes");
-            }
-            Err(Taken::OfOne) => {
-                self.metrics.refused(Refused::Address);
-                let why = "this address has as many connections as one may have";
-                return come_back(StatusCode::TOO_MANY_REQUESTS, why);
+            Err(taken) => {
+                self.metrics.refused(taken.refused());
+                return come_back(taken.status(), taken.why());
             }
         };
         let mut response = Response::new(Full::default());
@@ -290,12 +275,13 @@ impl Http {
 /// There is no room for another connection of hyper's.
 fn refuse_at_once(socket: Socket) {
     let Socket { fd, tls, unsent: mut wire } = socket;
+    let full = Taken::All.answer();
     match tls {
         Some(mut tls) => {
-            tls.seal(FULL, &mut wire);
+            tls.seal(&full, &mut wire);
             tls.finish(&mut wire);
         }
-        None => wire.extend_from_slice(FULL),
+        None => wire.extend_from_slice(&full),
     }
     let _ = sys::send(&fd, &wire);
     sys::finish(&fd);
@@ -318,10 +304,6 @@ fn refuse(refusal: &Refusal) -> Response<Full<Bytes>> {
     response
 }
 
-fn unavailable(why: &str) -> Response<Full<Bytes>> {
-    come_back(StatusCode::SERVICE_UNAVAILABLE, why)
-}
-
 fn come_back(status: StatusCode, why: &str) -> Response<Full<Bytes>> {
     let mut response = text(status, why.into());
     response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_S));
@@ -335,14 +317,49 @@ fn text(status: StatusCode, body: String) -> Response<Full<Bytes>> {
     response
 }
 
+impl Taken {
+    /// What it counts as.
+    pub(crate) fn refused(self) -> Refused {
+        match self {
+            Self::All => Refused::Full,
+            Self::OfOne => Refused::Address,
+        }
+    }
+
+    /// The whole answer, for a socket that hyper does not serve.
+    pub(crate) fn answer(self) -> Vec<u8> {
+        let (status, why) = (self.status(), self.why());
+        format!(
+            "HTTP/1.1 {status}\r\nretry-after: {RETRY_AFTER_S}\r\ncontent-type: text/plain; charset=utf-8\r\n\
+             content-length: {}\r\nconnection: close\r\n\r\n{why}",
+            why.len()
+        )
+        .into_bytes()
+    }
+
+    fn status(self) -> StatusCode {
+        match self {
+            Self::All => StatusCode::SERVICE_UNAVAILABLE,
+            Self::OfOne => StatusCode::TOO_MANY_REQUESTS,
+        }
+    }
+
+    fn why(self) -> &'static str {
+        match self {
+            Self::All => "the server has as many connections as it takes",
+            Self::OfOne => "this address has as many connections as one may have",
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{FULL, FULL_OF_ONE};
+    use super::Taken;
 
     #[test]
     fn the_answers_without_a_seat_tell_their_length() {
-        for answer in [FULL, FULL_OF_ONE] {
-            let text = str::from_utf8(answer).unwrap();
+        for answer in [Taken::All, Taken::OfOne].map(Taken::answer) {
+            let text = str::from_utf8(&answer).unwrap();
             let (head, body) = text.split_once("\r\n\r\n").unwrap();
             assert!(head.contains(&format!("content-length: {}\r\n", body.len())));
             assert!(head.contains(&format!("retry-after: {}\r\n", super::RETRY_AFTER_S)));

@@ -17,8 +17,7 @@ use super::write::Note;
 use super::{Shard, close};
 use crate::engine::Engine;
 use crate::handshake::{self, Accepted, Fast};
-use crate::http::{self, Socket, Taken, Upgraded};
-use crate::metrics::Refused;
+use crate::http::{Socket, Taken, Upgraded};
 use crate::sys::{self, Ready};
 use crate::tls::Session;
 use crate::ws::Event;
@@ -180,12 +179,8 @@ impl<E: Engine> Shard<E> {
         match handshake::fast(&self.buf[..len], self.http.policy()) {
             Fast::Upgrade { accepted, used } => {
                 if let Err(taken) = self.take_seat(key, used) {
-                    let (refused, answer) = match taken {
-                        Taken::All => (Refused::Full, http::FULL),
-                        Taken::OfOne => (Refused::Address, http::FULL_OF_ONE),
-                    };
-                    self.metrics.refused(refused);
-                    return self.close(key, answer);
+                    self.metrics.refused(taken.refused());
+                    return self.close(key, &taken.answer());
                 }
                 let mut head = Vec::new();
                 handshake::response(&accepted, &mut head);
