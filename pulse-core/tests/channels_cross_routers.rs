@@ -6,7 +6,7 @@ mod support;
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
 use pulse_core::wire::{Frame, Payload, Publish};
-use pulse_core::{BadParcel, Config, Dialect, Kind, Limits, Link, PeerId, Rules, SlowConsumer};
+use pulse_core::{BadParcel, Config, ConnId, Dialect, Kind, Limits, Link, PeerId, Rules, SlowConsumer};
 use support::{Cluster, connect, publish, publish_with_id, subscribe, unsubscribe};
 
 #[test]
@@ -166,6 +166,22 @@ fn a_leaf_that_takes_too_little_is_told_how_much_it_missed() {
     assert_eq!(c.sees(reader), [format!("{channel} after")]);
 }
 
+/// Lets a client publish, counted from 1, until its router reads no more from it. Returns how many that were.
+fn until_paused(
+    c: &mut Cluster,
+    publisher: (u16, ConnId),
+    mut publish: impl FnMut(&mut Cluster, u64),
+) -> u64 {
+    let mut sent = 0;
+    while c.worlds[usize::from(publisher.0)].effects.is_empty() {
+        sent += 1;
+        publish(c, sent);
+        c.settle();
+        assert!(sent < 100, "a publisher is paused");
+    }
+    sent
+}
+
 #[test]
 fn publishers_wait_wherever_they_are_for_a_leaf_that_takes_nothing() {
     let mut c = Cluster::new(3, &Config::default());
@@ -176,17 +192,14 @@ fn publishers_wait_wherever_they_are_for_a_leaf_that_takes_nothing() {
     let big = "x".repeat(60_000);
     let mut sent = 0;
     for publisher in [at_home, elsewhere] {
-        while c.worlds[usize::from(publisher.0)].effects.is_empty() {
-            sent += 1;
-            c.send(publisher, &[publish(&channel, &format!("{sent}{big}"))]);
-            c.settle();
-            assert!(sent < 100, "a publisher is paused");
-        }
+        sent += until_paused(&mut c, publisher, |c, n| {
+            c.send(publisher, &[publish(&channel, &format!("{n}{big}"))]);
+        });
     }
     assert_eq!(c.sees(reader), Vec::<String>::new());
     c.reopen(1, 0);
     let seen = c.sees(reader);
-    assert_eq!(seen.len(), sent, "nothing is lost");
+    assert_eq!(seen.len() as u64, sent, "nothing is lost");
     for world in [1, 2] {
         let effects = c.worlds[world].effects.join(", ");
         assert!(effects.ends_with(" false"), "router {world} reads again: {effects}");
@@ -202,10 +215,7 @@ fn what_waited_for_a_peer_is_written_in_turns_of_the_usual_size() {
     c.subscribe(there, &channel);
     c.shut(0, 1);
     let big = "x".repeat(60_000);
-    while c.worlds[0].effects.is_empty() {
-        c.send(publisher, &[publish(&channel, &big)]);
-        c.settle();
-    }
+    until_paused(&mut c, publisher, |c, _| c.send(publisher, &[publish(&channel, &big)]));
     let waiting = [(); 30].map(|()| c.client(0));
     for publisher in waiting {
         c.send(publisher, &[publish(&channel, &big)]);
@@ -238,13 +248,9 @@ fn publishers_wait_for_a_home_that_takes_nothing_and_lose_nothing() {
     c.subscribe(reader, &channel);
     c.shut(0, 1);
     let big = "x".repeat(60_000);
-    let mut sent = 0;
-    while c.worlds[0].effects.is_empty() {
-        sent += 1;
-        c.send(publisher, &[publish_with_id(sent, &channel, &format!("{sent}{big}"))]);
-        c.settle();
-        assert!(sent < 100, "a publisher is paused");
-    }
+    let sent = until_paused(&mut c, publisher, |c, n| {
+        c.send(publisher, &[publish_with_id(n, &channel, &format!("{n}{big}"))]);
+    });
     let slot = publisher.1.slot();
     assert_eq!(c.worlds[0].effects, [format!("pause {slot} true")]);
     assert_eq!(c.sees(reader), Vec::<String>::new());

@@ -3,6 +3,7 @@
 //! Only addresses are replaced, and TLS is left out where a client speaks to the proxy, since it is the proxy's business.
 
 mod e2e_support;
+mod tls_support;
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -14,6 +15,7 @@ use e2e_support::process::Process;
 use e2e_support::{PATIENCE, Peer, ask, connect, dial, publication, subscribe};
 use pulse_core::wire::{CloseCode, Disconnect, Frame};
 use rustix::process::{Pid, Signal, kill_process};
+use tls_support::Files;
 
 const PAGE: &str = include_str!("../../docs/DEPLOYMENT.md");
 
@@ -42,13 +44,12 @@ fn behind_nginx_all_works() {
 }
 
 #[test]
-#[ignore = "needs nginx and openssl: cargo xtask test deploy"]
+#[ignore = "needs nginx: cargo xtask test deploy"]
 fn nginx_takes_the_whole_example() {
     let folder = Folder::new("nginx-tls");
-    let (certificate, key) = folder.certificate();
-    let site =
-        replaced(block("nginx"), "/etc/letsencrypt/live/pulse.example.com/fullchain.pem", &certificate);
-    let site = replaced(&site, "/etc/letsencrypt/live/pulse.example.com/privkey.pem", &key);
+    let files = Files::new("nginx");
+    let site = replaced(block("nginx"), "/etc/letsencrypt/live/pulse.example.com/fullchain.pem", &files.cert);
+    let site = replaced(&site, "/etc/letsencrypt/live/pulse.example.com/privkey.pem", &files.key);
     let config = folder.write("nginx.conf", &nginx(&folder.0, &site));
     succeeds(Command::new("nginx").arg("-t").arg("-p").arg(&folder.0).arg("-c").arg(config));
 }
@@ -70,11 +71,11 @@ fn behind_haproxy_all_works() {
 }
 
 #[test]
-#[ignore = "needs HAProxy and openssl: cargo xtask test deploy"]
+#[ignore = "needs HAProxy: cargo xtask test deploy"]
 fn haproxy_takes_the_whole_example() {
     let folder = Folder::new("haproxy-tls");
-    let (certificate, key) = folder.certificate();
-    let both = fs::read_to_string(certificate).unwrap() + &fs::read_to_string(key).unwrap();
+    let files = Files::new("haproxy");
+    let both = fs::read_to_string(&files.cert).unwrap() + &fs::read_to_string(&files.key).unwrap();
     let both = folder.write("pulse.pem", &both);
     let page = replaced(block("haproxy"), "/etc/haproxy/pulse.pem", both.to_str().unwrap());
     succeeds(Command::new("haproxy").arg("-c").arg("-f").arg(folder.write("haproxy.cfg", &page)));
@@ -213,28 +214,6 @@ impl Folder {
         let path = self.0.join(name);
         fs::write(&path, format!("{text}\n")).unwrap();
         path
-    }
-
-    /// A certificate and its key, as paths.
-    fn certificate(&self) -> (String, String) {
-        let path = |name: &str| self.0.join(name).display().to_string();
-        let (certificate, key) = (path("cert.pem"), path("key.pem"));
-        succeeds(
-            Command::new("openssl")
-                .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"])
-                .args([
-                    "-nodes",
-                    "-days",
-                    "2",
-                    "-subj",
-                    "/CN=pulse.example.com",
-                    "-keyout",
-                    &key,
-                    "-out",
-                    &certificate,
-                ]),
-        );
-        (certificate, key)
     }
 }
 

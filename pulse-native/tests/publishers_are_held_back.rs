@@ -1,14 +1,17 @@
 //! What waits for all readers of a shard together is bounded: publishers wait before anything is lost.
 
 mod e2e_support;
+mod support;
 
 use std::hint::spin_loop;
-use std::io::{ErrorKind, Read as _, Write as _};
+use std::io::{ErrorKind, Write as _};
 use std::net::TcpStream;
 
 use e2e_support::{Peer, Running, connect, dial, publication};
 use pulse_core::wire::Frame;
 use pulse_native::config::SlowConsumer;
+use pulse_native::ws::Opcode;
+use support::{Client, frame, upgrade};
 
 const READERS: usize = 4;
 const PUBLICATIONS: u32 = 6_000;
@@ -78,40 +81,18 @@ fn read_one(readers: &mut [Peer], next: &mut u32) {
 
 /// A session whose socket never waits.
 fn websocket(server: &Running) -> TcpStream {
-    let mut stream = dial(server.addr);
-    let request = format!(
-        "GET /ws HTTP/1.1\r\nHost: {}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
-         Sec-WebSocket-Protocol: pulse.v1\r\n\r\n",
-        server.addr
-    );
-    stream.write_all(request.as_bytes()).unwrap();
-    let mut answer = Vec::new();
-    while !answer.ends_with(b"\r\n\r\n") {
-        let mut byte = [0];
-        stream.read_exact(&mut byte).unwrap();
-        answer.push(byte[0]);
-    }
-    assert!(answer.starts_with(b"HTTP/1.1 101"), "{}", String::from_utf8_lossy(&answer));
-    stream.write_all(&message(&connect(1))).unwrap();
-    stream.set_nonblocking(true).unwrap();
-    stream
+    let mut client = Client::new(dial(server.addr));
+    client.write(&upgrade(server.addr, "Sec-WebSocket-Protocol: pulse.v1\r\n"));
+    let head = client.head();
+    assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+    client.write(&message(&connect(1)));
+    client.stream.set_nonblocking(true).unwrap();
+    client.stream
 }
 
-/// A client's WebSocket message, whose mask changes nothing.
-fn message(frame: &Frame<'_>) -> Vec<u8> {
+/// A client's WebSocket message with one frame.
+fn message(of: &Frame<'_>) -> Vec<u8> {
     let mut payload = Vec::new();
-    frame.encode(&mut payload);
-    let mut message = vec![0x82];
-    match u16::try_from(payload.len()) {
-        Ok(len @ ..126) => message.push(0x80 | len as u8),
-        Ok(len) => {
-            message.push(0x80 | 126);
-            message.extend_from_slice(&len.to_be_bytes());
-        }
-        Err(_) => panic!("publications of this test are below 64 KiB"),
-    }
-    message.extend_from_slice(&[0; 4]);
-    message.extend_from_slice(&payload);
-    message
+    of.encode(&mut payload);
+    frame(Opcode::Binary, &payload)
 }
