@@ -7,6 +7,7 @@ mod dev_cert;
 mod documents;
 mod flags;
 mod line;
+mod presence;
 mod publish;
 mod reload;
 mod remote;
@@ -47,9 +48,12 @@ enum Command {
     /// Print what is published in channels.
     #[command(after_help = sub::AFTER)]
     Sub(sub::Sub),
-    /// Publish a message into a channel.
+    /// Publish messages into a channel.
     #[command(name = "pub", after_help = publish::AFTER)]
     Publish(publish::Publish),
+    /// Print who is present in a channel.
+    #[command(after_help = presence::AFTER)]
+    Presence(presence::Presence),
     /// Make a certificate for trying TLS out.
     #[command(after_help = dev_cert::AFTER)]
     DevCert(dev_cert::DevCert),
@@ -76,6 +80,7 @@ Examples:
   PULSE_LIMITS_MAX_CONNECTIONS=5000 pulse     a setting from the environment
   pulse sub chat:lobby                        print what is published there
   pulse pub chat:lobby 'hello, world'         publish
+  pulse presence chat:lobby                   print who is there
   pulse default-config > pulse.toml           a file to begin with
   pulse check-config pulse.toml               what it means, or what is wrong with it
 
@@ -95,6 +100,7 @@ pub(crate) fn run() -> ExitCode {
         Some(Command::Serve(serve)) => serve.run(),
         Some(Command::Sub(sub)) => sub.run(),
         Some(Command::Publish(publish)) => publish.run(),
+        Some(Command::Presence(presence)) => presence.run(),
         Some(Command::DevCert(dev_cert)) => dev_cert.run(),
         Some(Command::CheckConfig(check)) => check.run(),
         Some(Command::DefaultConfig) => documents::default_config(),
