@@ -209,7 +209,7 @@ async fn members_are_listed_counted_and_told_of() {
     let [(Change::Join, ada)] = &change.changes[..] else { panic!("{change:?}") };
     assert_eq!(ada.client, connection_id(&member));
     assert_eq!(ada.decode::<Value>().expect("it is a value"), Some(json!({"name": "Ada"})));
-    assert_eq!(watcher.members("room").await.expect("anyone may ask"), [ada.clone()]);
+    assert_eq!(watcher.members("room").await.expect("anyone may ask"), std::slice::from_ref(ada));
     shown.leave().await.expect("it was there");
     let Some(Event::Presence(change)) = next(&mut seen).await else { panic!("a member went") };
     assert!(matches!(change.changes[..], [(Change::Leave, _)]), "{change:?}");
@@ -446,11 +446,11 @@ async fn a_request_that_is_not_answered_in_time_fails_and_the_next_one_may_succe
         let id = loop {
             let Ok(WsMessage::Binary(message)) = socket.read() else { panic!("the client asks") };
             // What is asked next comes together with the end of what was not answered.
-            let ids = split(&message).into_iter().filter_map(|frame| match frame.decoded() {
+            let mut ids = split(&message).into_iter().filter_map(|frame| match frame.decoded() {
                 Frame::Subscribe(subscribe) if subscribe.channel == "quick" => Some(subscribe.id),
                 _ => None,
             });
-            if let Some(id) = ids.last() {
+            if let Some(id) = ids.next_back() {
                 break id;
             }
         };

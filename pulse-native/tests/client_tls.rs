@@ -46,7 +46,7 @@ async fn a_server_that_nobody_vouches_for_is_refused_with_what_to_do() {
         match Client::connect(&url, options).await.expect_err("nobody vouches for it") {
             // A machine may trust nobody at all.
             ConnectError::Roots(error) if system => {
-                assert!(error.to_string().contains("name a file"), "{error}")
+                assert!(error.to_string().contains("name a file"), "{error}");
             }
             error => {
                 assert!(matches!(error, ConnectError::Insecure { .. }), "{error:?}");

@@ -2,6 +2,7 @@
 //!
 //! Flags for settings come from the table in [`pulse_native::config`]; each subcommand has a file of its own.
 
+mod bench;
 mod check_config;
 mod dev_cert;
 mod documents;
@@ -54,6 +55,9 @@ enum Command {
     /// Print who is present in a channel.
     #[command(after_help = presence::AFTER)]
     Presence(presence::Presence),
+    /// Measure a server, or this machine.
+    #[command(after_help = bench::AFTER)]
+    Bench(bench::Bench),
     /// Make a certificate for trying TLS out.
     #[command(after_help = dev_cert::AFTER)]
     DevCert(dev_cert::DevCert),
@@ -81,6 +85,7 @@ Examples:
   pulse sub chat:lobby                        print what is published there
   pulse pub chat:lobby 'hello, world'         publish
   pulse presence chat:lobby                   print who is there
+  pulse bench                                 what this machine can do
   pulse default-config > pulse.toml           a file to begin with
   pulse check-config pulse.toml               what it means, or what is wrong with it
 
@@ -101,6 +106,7 @@ pub(crate) fn run() -> ExitCode {
         Some(Command::Sub(sub)) => sub.run(),
         Some(Command::Publish(publish)) => publish.run(),
         Some(Command::Presence(presence)) => presence.run(),
+        Some(Command::Bench(bench)) => bench.run(),
         Some(Command::DevCert(dev_cert)) => dev_cert.run(),
         Some(Command::CheckConfig(check)) => check.run(),
         Some(Command::DefaultConfig) => documents::default_config(),
