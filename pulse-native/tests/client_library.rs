@@ -524,7 +524,7 @@ async fn a_wait_that_is_given_up_loses_nothing() {
     server.join().expect("the script went through");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+#[tokio::test]
 async fn a_subscription_that_nobody_waits_for_ends() {
     let server = Running::start_with(|config| config.limits.max_subscriptions_per_connection = 1);
     let client = connect(&server).await;
@@ -537,6 +537,7 @@ async fn a_subscription_that_nobody_waits_for_ends() {
         }
     }
     client.subscribe("b").await.expect("the one place is free again");
+    client.close().await;
 }
 
 #[tokio::test]
