@@ -18,6 +18,7 @@ pub mod server;
 mod shard;
 mod sys;
 pub mod tls;
+mod unix;
 pub mod ws;
 
 pub use http::Seats;

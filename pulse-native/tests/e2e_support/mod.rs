@@ -73,7 +73,7 @@ impl Running {
         embed(&mut options);
         let routers = routers(&config);
         let server = Server::bind(options).expect("a free port can be listened on");
-        let (addr, metrics) = (server.local_addr(), server.metrics_addr());
+        let (addr, metrics) = (server.local_addr().expect("it listens on TCP"), server.metrics_addr());
         let (stop, stopped) = oneshot::channel();
         let thread = spawn(move || {
             let runtime =

@@ -10,6 +10,7 @@ use rustix::process::{Pid, Signal, kill_process};
 #[derive(Debug)]
 pub struct Process {
     child: Child,
+    /// All zeros where it listens on a Unix socket.
     pub addr: SocketAddr,
     log: BufReader<ChildStderr>,
 }
@@ -39,6 +40,9 @@ impl Process {
                 let addr = rest.trim_start_matches('s').trim_start_matches("://");
                 let addr = addr.split(',').next().unwrap_or_default();
                 break addr.parse().expect("an address and a port follow");
+            }
+            if line.contains("listening on unix:") {
+                break ([0; 4], 0).into();
             }
             said += &line;
         };
