@@ -1,12 +1,11 @@
-//! SIGHUP: reads the configuration again, takes what a running server can take, and says what it cannot.
-//!
-//! Certificates have a listener of their own for the same signal, since they also follow their files.
+//! SIGHUP: reads the configuration and the certificate again, takes what a running server can take, and says what it cannot.
 
-use std::{env, future::Future, io, path::PathBuf};
+use std::{env, future::Future, io, path::PathBuf, sync::Arc};
 
 use pulse_native::{
     config::{self, Loaded},
     log::Level,
+    tls::{self, Identity},
 };
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -24,21 +23,24 @@ pub(crate) struct Reload {
 }
 
 impl Reload {
-    /// Reads the settings again whenever SIGHUP comes, which ends the process no more. Never ends; needs a tokio runtime
-    /// around it.
+    /// Reads the settings again whenever SIGHUP comes, which ends the process no more, then the files of `identity`. Never
+    /// ends; needs a tokio runtime around it.
     ///
     /// # Errors
     /// If the signal cannot be listened to.
-    pub(crate) fn follow(mut self) -> io::Result<impl Future<Output = ()>> {
+    pub(crate) fn follow(mut self, identity: Option<Arc<Identity>>) -> io::Result<impl Future<Output = ()>> {
         let mut hangup = signal(SignalKind::hangup())?;
         Ok(async move {
             while hangup.recv().await.is_some() {
-                self.once();
+                self.settings();
+                if let Some(identity) = &identity {
+                    tls::renew(identity);
+                }
             }
         })
     }
 
-    fn once(&mut self) {
+    fn settings(&mut self) {
         let loaded = match config::load(self.file.as_deref(), env::vars_os(), &self.flags.0) {
             Ok(loaded) => loaded,
             Err(errors) => {

@@ -73,14 +73,14 @@ async fn serve(config: &Config, reload: Reload) -> Result<(), Box<dyn Error>> {
     let identity = options.tls.clone();
     let server = Server::bind(options)?;
     let asked = drain::listen()?;
-    tokio::spawn(reload.follow()?);
+    tokio::spawn(reload.follow(identity.clone())?);
     let notify = Notify::from_env().map_err(|error| format!("NOTIFY_SOCKET names no socket: {error}"))?;
     let s = if identity.is_some() { "s" } else { "" };
     if let Some(identity) = identity {
         if let Some(warning) = identity.warning() {
             tracing::warn!("{warning}");
         }
-        tokio::spawn(tls::follow(identity)?);
+        tokio::spawn(tls::follow(identity));
     }
     let path = &config.transport.websocket_path;
     match server.local_addr() {
