@@ -5,6 +5,7 @@ use std::{env, future::Future, io, path::PathBuf, sync::Arc};
 use pulse_native::{
     config::{self, Loaded},
     log::Level,
+    notify::Notify,
     tls::{self, Identity},
 };
 use tokio::signal::unix::{SignalKind, signal};
@@ -23,19 +24,26 @@ pub(crate) struct Reload {
 }
 
 impl Reload {
-    /// Reads the settings again whenever SIGHUP comes, which ends the process no more, then the files of `identity`. Never
-    /// ends; needs a tokio runtime around it.
+    /// Reads the settings again whenever SIGHUP comes, which ends the process no more, then the files of `identity`; the
+    /// service manager hears of the beginning and of the end. Never ends; needs a tokio runtime around it.
     ///
     /// # Errors
     /// If the signal cannot be listened to.
-    pub(crate) fn follow(mut self, identity: Option<Arc<Identity>>) -> io::Result<impl Future<Output = ()>> {
+    pub(crate) fn follow(
+        mut self,
+        notify: Arc<Notify>,
+        identity: Option<Arc<Identity>>,
+    ) -> io::Result<impl Future<Output = ()>> {
         let mut hangup = signal(SignalKind::hangup())?;
         Ok(async move {
             while hangup.recv().await.is_some() {
+                notify.reloading();
                 self.settings();
                 if let Some(identity) = &identity {
                     tls::renew(identity);
                 }
+                // Also where the settings could not be taken: it serves, and has said in the log what is wrong.
+                notify.ready();
             }
         })
     }

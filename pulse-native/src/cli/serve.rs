@@ -6,6 +6,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::PathBuf,
     process::ExitCode,
+    sync::Arc,
 };
 
 use clap::Args;
@@ -73,8 +74,9 @@ async fn serve(config: &Config, reload: Reload) -> Result<(), Box<dyn Error>> {
     let identity = options.tls.clone();
     let server = Server::bind(options)?;
     let asked = drain::listen()?;
-    tokio::spawn(reload.follow(identity.clone())?);
     let notify = Notify::from_env().map_err(|error| format!("NOTIFY_SOCKET names no socket: {error}"))?;
+    let notify = Arc::new(notify);
+    tokio::spawn(reload.follow(Arc::clone(&notify), identity.clone())?);
     let s = if identity.is_some() { "s" } else { "" };
     if let Some(identity) = identity {
         if let Some(warning) = identity.warning() {
