@@ -20,7 +20,7 @@ use tokio::sync::{mpsc, watch};
 use crate::address::Network;
 use crate::api::Api;
 use crate::engine::Engine;
-use crate::handshake::{Origins, Policy};
+use crate::handshake::{CurrentOrigins, Origins, Policy};
 use crate::http::{Http, Seats, playground};
 use crate::metrics::{self, ShardMetrics};
 use crate::shard::{Inbox, Parts, Post, Shard};
@@ -51,7 +51,7 @@ pub struct Options {
     pub api: Option<bool>,
     /// The key that callers of the HTTP API have to send; without one, only programs on this machine may call it.
     pub api_key: Option<String>,
-    /// The pages, besides those of the server's own host, that may connect.
+    /// The pages, besides those of the server's own host, that may connect; [`Server::origins`] replaces them later.
     pub origins: Origins,
     /// Who the server is; `None` serves without TLS, otherwise nothing is served without.
     pub tls: Option<Arc<Identity>>,
@@ -127,6 +127,7 @@ pub struct Server {
     local_addr: Option<SocketAddr>,
     socket_file: Option<SocketFile>,
     metrics: Option<(TcpListener, SocketAddr)>,
+    origins: CurrentOrigins,
     seats: Arc<Seats>,
 }
 
@@ -163,7 +164,8 @@ impl Server {
             return Err(BindError { section: "api", address, source });
         }
         let seats = Arc::new(Seats::new(options.max_connections, options.max_connections_per_address));
-        Ok(Self { options, listener, local_addr, socket_file, metrics, seats })
+        let origins = options.origins.clone().into();
+        Ok(Self { options, listener, local_addr, socket_file, metrics, origins, seats })
     }
 
     /// The address for clients, with its real port; `None` if they come by a Unix socket.
@@ -190,6 +192,12 @@ impl Server {
     pub fn has_api(&self) -> bool {
         let Options { api, api_key, .. } = &self.options;
         api.unwrap_or_else(|| api_key.is_some() || is_loopback(self.local_addr))
+    }
+
+    /// Replaces the origins of pages that may connect, also while the server runs.
+    #[must_use]
+    pub fn origins(&self) -> CurrentOrigins {
+        self.origins.clone()
     }
 
     /// Counts the open WebSockets, also while the server runs.
@@ -220,7 +228,7 @@ impl Server {
         let options = Arc::new(self.options);
         let policy = Policy {
             path: options.path.clone(),
-            origins: options.origins.clone(),
+            origins: self.origins,
             bound_to_loopback: is_loopback(self.local_addr),
         };
         let proxies: Arc<[Network]> = options.trusted_proxies.as_slice().into();

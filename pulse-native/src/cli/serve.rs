@@ -76,7 +76,7 @@ async fn serve(config: &Config, reload: Reload) -> Result<(), Box<dyn Error>> {
     let asked = drain::listen()?;
     let notify = Notify::from_env().map_err(|error| format!("NOTIFY_SOCKET names no socket: {error}"))?;
     let notify = Arc::new(notify);
-    tokio::spawn(reload.follow(Arc::clone(&notify), identity.clone())?);
+    tokio::spawn(reload.follow(Arc::clone(&notify), server.origins(), identity.clone())?);
     let s = if identity.is_some() { "s" } else { "" };
     if let Some(identity) = identity {
         if let Some(warning) = identity.warning() {
