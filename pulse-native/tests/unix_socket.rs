@@ -6,105 +6,21 @@ mod support;
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
+use std::os::unix::net::UnixListener;
 use std::thread;
 use std::time::Instant;
 
 use e2e_support::process::{Process, run};
-use e2e_support::{PATIENCE, ack, connect, publication, split, subscribe};
+use e2e_support::unix::{Place, frames, send};
+use e2e_support::{PATIENCE, publication};
 use pulse_core::wire::{CloseCode, Disconnect, Frame};
 use pulse_native::server::Server;
 use pulse_native::ws::Opcode;
 use rustix::process::Signal;
 use support::{echo::Echo, frame, options_with};
-use tungstenite::client::IntoClientRequest as _;
-use tungstenite::{HandshakeError, Message, WebSocket};
+use tungstenite::Message;
 
 const KEY: &str = "0123456789abcdef";
-
-/// A folder that goes with this value, and the socket in it.
-struct Place(PathBuf);
-
-impl Place {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("pulse-{name}-{}", std::process::id()));
-        fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-
-    fn socket(&self) -> PathBuf {
-        self.0.join("pulse.sock")
-    }
-
-    /// As the setting has it.
-    fn host(&self) -> String {
-        format!("unix:{}", self.socket().display())
-    }
-
-    fn dial(&self) -> UnixStream {
-        let stream = UnixStream::connect(self.socket()).expect("the server listens");
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream.set_write_timeout(Some(PATIENCE)).unwrap();
-        stream
-    }
-
-    /// The whole answer to a request on a connection of its own, which the server has to close.
-    fn ask(&self, method: &str, path: &str, headers: &[&str]) -> String {
-        let mut stream = self.dial();
-        let mut request = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n");
-        headers.iter().for_each(|header| request += &format!("{header}\r\n"));
-        stream.write_all(format!("{request}\r\n").as_bytes()).unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).expect("the server answers in text");
-        answer
-    }
-
-    /// A WebSocket of `pulse.v1`, or the status that refuses it.
-    fn open(&self, headers: &[(&'static str, &str)]) -> Result<WebSocket<UnixStream>, u16> {
-        let mut request = "ws://localhost/ws".into_client_request().unwrap();
-        for (name, value) in [("sec-websocket-protocol", "pulse.v1")].iter().chain(headers) {
-            request.headers_mut().insert(*name, value.parse().unwrap());
-        }
-        match tungstenite::client(request, self.dial()) {
-            Ok((socket, _)) => Ok(socket),
-            Err(HandshakeError::Failure(tungstenite::Error::Http(answer))) => Err(answer.status().as_u16()),
-            Err(error) => panic!("{error}"),
-        }
-    }
-
-    /// A session that is subscribed to `news`.
-    fn subscriber(&self) -> WebSocket<UnixStream> {
-        let mut socket = self.open(&[]).expect("the server upgrades");
-        send(&mut socket, &[connect(1), subscribe(1, "news")]);
-        let mut frames = frames(&mut socket);
-        while frames.len() < 2 {
-            frames.extend(self::frames(&mut socket));
-        }
-        assert_eq!(frames[1].decoded(), ack(1));
-        socket
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
-fn send(socket: &mut WebSocket<UnixStream>, frames: &[Frame<'_>]) {
-    let mut message = Vec::new();
-    frames.iter().for_each(|frame| frame.encode(&mut message));
-    socket.send(Message::binary(message)).expect("the server takes a message");
-}
-
-/// Those of the next message.
-fn frames(socket: &mut WebSocket<UnixStream>) -> Vec<e2e_support::Received> {
-    match socket.read() {
-        Ok(Message::Binary(bytes)) => split(&bytes),
-        other => panic!("{other:?} came instead of frames"),
-    }
-}
 
 /// A `pulse` that listens at a place.
 fn serve(place: &Place, arguments: &[&str]) -> Process {
@@ -326,5 +242,5 @@ fn what_was_written_before_leaving_counts_also_where_reading_is_held_back() {
     drop(watcher);
     stop.send(()).unwrap();
     assert_eq!(thread.join().unwrap().cut_off, 0);
-    assert!(!Path::new(&place.socket()).exists());
+    assert!(!place.socket().exists());
 }

@@ -5,6 +5,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part of this")]
 
 pub mod process;
+pub mod unix;
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
