@@ -16,7 +16,7 @@ fn server() -> SocketAddr {
     config.server.port = 0;
     config.metrics.enabled = false;
     let server = Server::bind(config.to_options().expect("the defaults are valid")).expect("a port is free");
-    let addr = server.local_addr();
+    let addr = server.local_addr().expect("it listens on TCP");
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         runtime.block_on(server.run(config.routers(), std::future::pending())).expect("the server runs");

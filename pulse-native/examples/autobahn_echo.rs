@@ -24,7 +24,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let options = Options { port: 0, path: "/".into(), max_message: 64 << 20, tls, ..Options::default() };
     let server = Server::bind(options)?;
-    println!("{}", server.local_addr().port());
+    println!("{}", server.local_addr().expect("it listens on TCP").port());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let (ended, end) = tokio::sync::oneshot::channel();

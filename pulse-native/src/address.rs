@@ -2,16 +2,32 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
-/// A network, or a single address.
+/// The other end of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Network {
+pub enum Peer {
+    /// An address of the network.
+    Ip(IpAddr),
+    /// A program on this machine that has opened the server's Unix socket. It has no address: all of them are one.
+    Unix,
+}
+
+/// A network, a single address, or the server's Unix socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Network(Kind);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
     /// As IPv6, with the others mapped into it.
-    bits: u128,
-    prefix: u32,
+    Ip {
+        bits: u128,
+        prefix: u32,
+    },
+    Unix,
 }
 
 impl Network {
-    /// Reads `10.0.0.0/8`, `2001:db8::/32` or a single address; `None` for anything else, bits beyond the prefix included.
+    /// Reads `10.0.0.0/8`, `2001:db8::/32`, a single address, or `unix`; `None` for anything else, bits beyond the prefix
+    /// included.
     ///
     /// ```
     /// use pulse_native::address::Network;
@@ -21,6 +37,9 @@ impl Network {
     /// ```
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
+        if text == "unix" {
+            return Some(Self(Kind::Unix));
+        }
         let (addr, prefix) = text.split_once('/').map_or((text, None), |(addr, prefix)| (addr, Some(prefix)));
         let addr: IpAddr = addr.parse().ok()?;
         let width = if addr.is_ipv4() { 32 } else { 128 };
@@ -32,19 +51,27 @@ impl Network {
         if prefix > width {
             return None;
         }
-        let network = Self { bits: bits(addr), prefix: 128 - width + prefix };
-        (network.bits & !network.mask() == 0).then_some(network)
+        let (bits, prefix) = (bits(addr), 128 - width + prefix);
+        (bits & !mask(prefix) == 0).then_some(Self(Kind::Ip { bits, prefix }))
     }
 
     /// Whether an address is in it.
     #[must_use]
     pub fn contains(self, addr: IpAddr) -> bool {
-        bits(addr) & self.mask() == self.bits
+        self.has(Peer::Ip(addr))
     }
 
-    fn mask(self) -> u128 {
-        u128::MAX.checked_shl(128 - self.prefix).unwrap_or(0)
+    fn has(self, peer: Peer) -> bool {
+        match (self.0, peer) {
+            (Kind::Ip { bits, prefix }, Peer::Ip(addr)) => self::bits(addr) & mask(prefix) == bits,
+            (Kind::Unix, Peer::Unix) => true,
+            _ => false,
+        }
     }
+}
+
+fn mask(prefix: u32) -> u128 {
+    u128::MAX.checked_shl(128 - prefix).unwrap_or(0)
 }
 
 fn bits(addr: IpAddr) -> u128 {
@@ -59,11 +86,11 @@ fn bits(addr: IpAddr) -> u128 {
 /// `Forwarded` (RFC 7239) where there is none, that is no trusted proxy's. What stands left of that anybody can have written.
 #[must_use]
 pub fn client<'a>(
-    peer: IpAddr,
+    peer: Peer,
     headers: impl IntoIterator<Item = (&'a str, &'a [u8])>,
     trusted: &[Network],
-) -> IpAddr {
-    let is_trusted = |addr: IpAddr| trusted.iter().any(|network| network.contains(addr));
+) -> Peer {
+    let is_trusted = |peer: Peer| trusted.iter().any(|network| network.has(peer));
     if !is_trusted(peer) {
         return peer;
     }
@@ -80,8 +107,8 @@ pub fn client<'a>(
     for hop in hops.into_iter().rev() {
         // What is no address says nothing about who is behind it: the proxy that wrote it down stands for all of them.
         let Some(hop) = hop else { break };
-        client = hop;
-        if !is_trusted(hop) {
+        client = Peer::Ip(hop);
+        if !is_trusted(client) {
             break;
         }
     }
@@ -113,15 +140,17 @@ fn address(text: &[u8]) -> Option<IpAddr> {
     host.parse::<IpAddr>().ok().map(|addr| addr.to_canonical())
 }
 
-/// Those who share one allowance: an address of IPv4, or a network of 64 bits of IPv6, which is what one customer gets.
+/// Those who share one allowance: an address of IPv4, or a network of 64 bits of IPv6, which is what one customer gets;
+/// `None` for all who come by the Unix socket and are not told apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Neighbours(u128);
+pub(crate) struct Neighbours(Option<u128>);
 
 impl Neighbours {
-    pub(crate) fn of(addr: IpAddr) -> Self {
+    pub(crate) fn of(client: Peer) -> Self {
+        let Peer::Ip(addr) = client else { return Self(None) };
         match addr.to_canonical() {
-            IpAddr::V4(v4) => Self(v4.to_ipv6_mapped().to_bits()),
-            IpAddr::V6(v6) => Self(v6.to_bits() & !u128::from(u64::MAX)),
+            IpAddr::V4(v4) => Self(Some(v4.to_ipv6_mapped().to_bits())),
+            IpAddr::V6(v6) => Self(Some(v6.to_bits() & !u128::from(u64::MAX))),
         }
     }
 }
@@ -159,7 +188,22 @@ mod tests {
     fn check(peer: &str, headers: &[(&str, &str)], expected: &str) {
         let trusted = ["127.0.0.1", "10.0.0.0/8", "2001:db8::/32"].map(|text| Network::parse(text).unwrap());
         let headers = headers.iter().map(|(name, value)| (*name, value.as_bytes()));
-        assert_eq!(client(peer.parse().unwrap(), headers, &trusted), expected.parse::<IpAddr>().unwrap());
+        assert_eq!(client(ip(peer), headers, &trusted), ip(expected));
+    }
+
+    fn ip(text: &str) -> Peer {
+        Peer::Ip(text.parse().unwrap())
+    }
+
+    #[test]
+    fn the_unix_socket_is_believed_where_it_is_listed_and_only_there() {
+        let networks =
+            |list: &[&str]| list.iter().map(|text| Network::parse(text).unwrap()).collect::<Vec<_>>();
+        let header: [(&str, &[u8]); 1] = [("x-forwarded-for", b"9.9.9.9, 10.0.0.1")];
+        assert_eq!(client(Peer::Unix, header, &networks(&["unix", "10.0.0.0/8"])), ip("9.9.9.9"));
+        assert_eq!(client(Peer::Unix, [], &networks(&["unix"])), Peer::Unix);
+        assert_eq!(client(Peer::Unix, header, &networks(&["::/0", "0.0.0.0/0"])), Peer::Unix);
+        assert_eq!(client(ip("127.0.0.1"), header, &networks(&["unix"])), ip("127.0.0.1"));
     }
 
     #[test]
@@ -192,10 +236,11 @@ mod tests {
 
     #[test]
     fn neighbours_share_an_address_or_a_network_of_64_bits() {
-        let of = |text: &str| Neighbours::of(text.parse().unwrap());
+        let of = |text: &str| Neighbours::of(ip(text));
         assert_eq!(of("1.2.3.4"), of("::ffff:1.2.3.4"));
         assert_ne!(of("1.2.3.4"), of("1.2.3.5"));
         assert_eq!(of("2001:db8::1"), of("2001:db8::ffff:1"));
         assert_ne!(of("2001:db8::1"), of("2001:db8:0:1::1"));
+        assert_ne!(Neighbours::of(Peer::Unix), of("::"));
     }
 }

@@ -6,6 +6,8 @@ use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 
+use crate::sys;
+
 /// The way to the service manager, if there is one that wants to know.
 #[derive(Debug)]
 pub struct Notify(Option<(UnixDatagram, SocketAddr)>);
@@ -29,6 +31,12 @@ impl Notify {
     /// It serves.
     pub fn ready(&self) {
         self.tell("READY=1");
+    }
+
+    /// It was asked to read its settings again; [`ready`](Self::ready) says when it has.
+    pub fn reloading(&self) {
+        // The time shows the service manager that the signal was its last one, not one before.
+        self.tell(&format!("RELOADING=1\nMONOTONIC_USEC={}", sys::monotonic_us()));
     }
 
     /// It takes leave of its clients.

@@ -7,7 +7,9 @@ use std::fmt;
 use std::future::Future;
 use std::io;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -18,12 +20,13 @@ use tokio::sync::{mpsc, watch};
 use crate::address::Network;
 use crate::api::Api;
 use crate::engine::Engine;
-use crate::handshake::{Origins, Policy};
+use crate::handshake::{CurrentOrigins, Origins, Policy};
 use crate::http::{Http, Seats, playground};
 use crate::metrics::{self, ShardMetrics};
 use crate::shard::{Inbox, Parts, Post, Shard};
 use crate::sys;
 use crate::tls::Identity;
+use crate::unix::{self, SocketFile};
 
 /// Decides what the static rules leave open; called on a shard's thread, so it must not wait.
 pub type Authorize = Box<dyn Fn(&Request) -> Answer + Send + Sync>;
@@ -31,7 +34,7 @@ pub type Authorize = Box<dyn Fn(&Request) -> Answer + Send + Sync>;
 /// Everything that a server is told before it starts. Times are milliseconds, sizes bytes.
 pub struct Options {
     /// The address for clients: a name or an IP address. Of a name with several addresses, the first that can be
-    /// listened on is taken.
+    /// listened on is taken. Or `unix:` and the path of a Unix socket, which has neither port nor TLS.
     pub host: String,
     /// Its port; 0 takes a free one.
     pub port: u16,
@@ -48,7 +51,7 @@ pub struct Options {
     pub api: Option<bool>,
     /// The key that callers of the HTTP API have to send; without one, only programs on this machine may call it.
     pub api_key: Option<String>,
-    /// The pages, besides those of the server's own host, that may connect.
+    /// The pages, besides those of the server's own host, that may connect; [`Server::origins`] replaces them later.
     pub origins: Origins,
     /// Who the server is; `None` serves without TLS, otherwise nothing is served without.
     pub tls: Option<Arc<Identity>>,
@@ -119,9 +122,12 @@ impl fmt::Debug for Options {
 #[derive(Debug)]
 pub struct Server {
     options: Options,
-    listener: TcpListener,
-    local_addr: SocketAddr,
+    listener: OwnedFd,
+    /// `None` for a Unix socket, whose file is the next field.
+    local_addr: Option<SocketAddr>,
+    socket_file: Option<SocketFile>,
     metrics: Option<(TcpListener, SocketAddr)>,
+    origins: CurrentOrigins,
     seats: Arc<Seats>,
 }
 
@@ -138,22 +144,33 @@ impl Server {
     /// # Errors
     /// A sentence about the address that cannot be listened on.
     pub fn bind(options: Options) -> Result<Self, BindError> {
-        let (listener, local_addr) = listen("server", &options.host, options.port)?;
+        let (listener, local_addr, socket_file) = match options.host.strip_prefix(unix::PREFIX) {
+            Some(path) => {
+                let (listener, file) = listen_unix(path, &options)?;
+                (listener, None, Some(file))
+            }
+            None => {
+                let (listener, local_addr) = listen("server", &options.host, options.port)?;
+                (listener.into(), Some(local_addr), None)
+            }
+        };
         let metrics = match &options.metrics {
             Some((host, port)) => Some(listen("metrics", host, *port)?),
             None => None,
         };
         if options.api == Some(true) && options.api_key.is_none() && !is_loopback(local_addr) {
             let source = io::Error::other("the HTTP API is on, and without api.key anybody could use it");
-            return Err(BindError { section: "api", address: local_addr.to_string(), source });
+            let address = local_addr.map_or_else(|| options.host.clone(), |addr| addr.to_string());
+            return Err(BindError { section: "api", address, source });
         }
         let seats = Arc::new(Seats::new(options.max_connections, options.max_connections_per_address));
-        Ok(Self { options, listener, local_addr, metrics, seats })
+        let origins = options.origins.clone().into();
+        Ok(Self { options, listener, local_addr, socket_file, metrics, origins, seats })
     }
 
-    /// The address for clients, with its real port.
+    /// The address for clients, with its real port; `None` if they come by a Unix socket.
     #[must_use]
-    pub fn local_addr(&self) -> SocketAddr {
+    pub fn local_addr(&self) -> Option<SocketAddr> {
         self.local_addr
     }
 
@@ -175,6 +192,12 @@ impl Server {
     pub fn has_api(&self) -> bool {
         let Options { api, api_key, .. } = &self.options;
         api.unwrap_or_else(|| api_key.is_some() || is_loopback(self.local_addr))
+    }
+
+    /// Replaces the origins of pages that may connect, also while the server runs.
+    #[must_use]
+    pub fn origins(&self) -> CurrentOrigins {
+        self.origins.clone()
     }
 
     /// Counts the open WebSockets, also while the server runs.
@@ -205,7 +228,7 @@ impl Server {
         let options = Arc::new(self.options);
         let policy = Policy {
             path: options.path.clone(),
-            origins: options.origins.clone(),
+            origins: self.origins,
             bound_to_loopback: is_loopback(self.local_addr),
         };
         let proxies: Arc<[Network]> = options.trusted_proxies.as_slice().into();
@@ -258,6 +281,8 @@ impl Server {
             end = ends.recv() => end,
         };
         stop.send_replace(true);
+        // From now on another server may have the place.
+        drop(self.socket_file);
         let deadline = Instant::now() + Duration::from_millis(options.shutdown_timeout_ms);
         for inbox in &inboxes {
             // Fails for a shard that has ended.
@@ -281,8 +306,21 @@ impl Server {
     }
 }
 
-fn is_loopback(addr: SocketAddr) -> bool {
-    addr.ip().to_canonical().is_loopback()
+/// Whether the network reaches only this machine's own programs there. A Unix socket does not count: what listens there is
+/// most often meant for a proxy, which lets everybody in.
+fn is_loopback(addr: Option<SocketAddr>) -> bool {
+    addr.is_some_and(|addr| addr.ip().to_canonical().is_loopback())
+}
+
+fn listen_unix(path: &str, options: &Options) -> Result<(OwnedFd, SocketFile), BindError> {
+    let listening = if options.tls.is_some() {
+        let text =
+            "a Unix socket has no TLS; leave tls.cert and tls.key out, or set server.host to an address";
+        Err(io::Error::new(io::ErrorKind::InvalidInput, text))
+    } else {
+        unix::listen(Path::new(path))
+    };
+    listening.map_err(|source| BindError { section: "server", address: options.host.clone(), source })
 }
 
 /// The life of a shard's thread.
@@ -309,7 +347,7 @@ fn listen(section: &'static str, host: &str, port: u16) -> Result<(TcpListener, 
 pub struct BindError {
     /// The section of the configuration that is to blame: `server`, `metrics` or `api`.
     pub section: &'static str,
-    /// Address and port.
+    /// Address and port, or `unix:` and a path.
     pub address: String,
     /// What the system said.
     pub source: io::Error,
@@ -320,6 +358,8 @@ impl fmt::Display for BindError {
         let Self { section, address, source } = self;
         write!(f, "cannot listen on {address}: ")?;
         match source.kind() {
+            // Which says what to do by itself.
+            _ if *section == "server" && address.starts_with(unix::PREFIX) => write!(f, "{source}"),
             io::ErrorKind::AddrInUse => write!(
                 f,
                 "another program has this port; stop it, or set {section}.port to another one (0 takes a free one)"
@@ -355,8 +395,9 @@ mod tests {
     #[test]
     fn an_address_in_use_is_named_with_a_way_out() {
         let first = bind("127.0.0.1", 0).unwrap();
-        let error = bind("127.0.0.1", first.local_addr().port()).unwrap_err().to_string();
-        let expected = format!("cannot listen on {}: another program has this port", first.local_addr());
+        let addr = first.local_addr().unwrap();
+        let error = bind("127.0.0.1", addr.port()).unwrap_err().to_string();
+        let expected = format!("cannot listen on {addr}: another program has this port");
         assert!(error.starts_with(&expected) && error.contains("server.port"), "{error}");
     }
 

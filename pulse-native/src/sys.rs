@@ -4,15 +4,17 @@
 //! This is the only module that may hold `unsafe`; the one block there is registers the epoll with tokio.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::rc::Rc;
 
 use rustix::event::{Timespec, epoll};
 use rustix::io::{Errno, retry_on_intr};
-use rustix::net::{self, RecvFlags, SendFlags, SocketFlags};
+use rustix::net::{self, AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::io::unix::AsyncFd;
+
+use crate::address::Peer;
 
 #[cfg(not(target_os = "linux"))]
 compile_error!("the Pulse server runs on Linux only so far: its shards wait with epoll");
@@ -33,14 +35,44 @@ pub(crate) fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
     Ok(listener)
 }
 
-pub(crate) fn accept(listener: &TcpListener) -> Result<OwnedFd, Errno> {
-    retry_on_intr(|| net::accept_with(listener, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC))
+/// A non-blocking Unix socket of this name that does not listen yet.
+pub(crate) fn bind_unix(name: &SocketAddrUnix) -> Result<OwnedFd, Errno> {
+    let socket = unix_socket()?;
+    net::bind(&socket, name)?;
+    Ok(socket)
 }
 
-/// The address at the other end.
-pub(crate) fn peer(fd: impl AsFd) -> Option<IpAddr> {
+/// Makes a socket of [`bind_unix`] a listener.
+pub(crate) fn listen_unix(socket: impl AsFd) -> Result<(), Errno> {
+    net::listen(socket, BACKLOG)
+}
+
+/// Connects to a Unix socket without waiting; the connection is of no use but to show that somebody listens.
+pub(crate) fn knock(name: &SocketAddrUnix) -> Result<(), Errno> {
+    net::connect(unix_socket()?, name)
+}
+
+fn unix_socket() -> Result<OwnedFd, Errno> {
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)
+}
+
+pub(crate) fn accept(listener: impl AsFd) -> Result<OwnedFd, Errno> {
+    retry_on_intr(|| net::accept_with(&listener, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC))
+}
+
+/// Whether it is a Unix socket; otherwise it is one of TCP.
+pub(crate) fn is_unix(fd: impl AsFd) -> bool {
+    net::sockopt::socket_domain(fd) == Ok(AddressFamily::UNIX)
+}
+
+/// The other end.
+pub(crate) fn peer(fd: impl AsFd) -> Option<Peer> {
+    if is_unix(&fd) {
+        return Some(Peer::Unix);
+    }
     let addr = SocketAddr::try_from(net::getpeername(fd).ok()??).ok()?;
-    Some(addr.ip().to_canonical())
+    Some(Peer::Ip(addr.ip().to_canonical()))
 }
 
 /// Reads what is there; 0 is the end of the stream.
@@ -76,6 +108,12 @@ pub fn raise_open_files() -> io::Result<u64> {
         setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit })?;
     }
     Ok(limit.maximum.unwrap_or(u64::MAX))
+}
+
+/// Microseconds of the system's monotonic clock, which all programs read alike.
+pub(crate) fn monotonic_us() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    now.tv_sec as u64 * 1_000_000 + now.tv_nsec as u64 / 1_000
 }
 
 /// What a socket is watched for. An error or a hang-up is told in any case.
@@ -130,7 +168,7 @@ impl Epoll {
     }
 
     /// Adds a listener that several shards watch; one connection wakes one of them where the kernel can tell.
-    pub(crate) fn add_shared(&self, listener: &TcpListener, key: u64) -> Result<(), Errno> {
+    pub(crate) fn add_shared(&self, listener: impl AsFd, key: u64) -> Result<(), Errno> {
         let flags = epoll::EventFlags::IN | epoll::EventFlags::EXCLUSIVE;
         epoll::add(&self.0, listener, epoll::EventData::new_u64(key), flags)
     }

@@ -172,7 +172,8 @@ fn all_mistakes_of_all_sources_are_reported_at_once() {
 fn a_value_of_another_type_is_shown_as_it_was_written() {
     let file = "[server]\nport = \"8080\"\nhost = 127\norigins = \"*\"\nretry_spread_ms = 1.5\n\
                 shutdown_timeout_ms = -1\n[metrics]\nenabled = 1\nport = 2020-01-01\n[logging]\nformat = [\"json\"]\n";
-    let host = "an IP address or a host name without a port, such as \"0.0.0.0\", \"::1\" or \"localhost\"";
+    let host = "an IP address or a host name, without a port, or \"unix:\" and the path of a socket of at most 107 bytes, such \
+                as \"0.0.0.0\", \"::1\" or \"unix:/run/pulse/pulse.sock\"";
     let origin = "\"*\" or an origin as browsers send it, scheme://host[:port] without a path, \
                   such as \"https://example.com\"";
     refuses(

@@ -22,25 +22,47 @@ const PAGE: &str = include_str!("../../docs/DEPLOYMENT.md");
 /// Where the page has the server.
 const UPSTREAM: &str = "127.0.0.1:8080";
 
+/// Where the page has its Unix socket.
+const SOCKET: &str = "/run/pulse/pulse.sock";
+
 #[test]
 #[ignore = "needs nginx: cargo xtask test deploy"]
 fn behind_nginx_all_works() {
     let folder = Folder::new("nginx");
-    let config = |upstream: SocketAddr, proxy: SocketAddr| {
-        let site = block("nginx").replace(UPSTREAM, &upstream.to_string());
-        let site = replaced(&site, "listen 443 ssl;", &format!("listen {proxy};"));
-        let site: String = site
-            .lines()
-            .filter(|line| !line.contains("ssl_certificate"))
-            .map(|line| format!("{line}\n"))
-            .collect();
-        folder.write("nginx.conf", &nginx(&folder.0, &site))
+    let config = |upstream: SocketAddr, proxy| {
+        nginx_without_tls(&folder, &block("nginx").replace(UPSTREAM, &upstream.to_string()), proxy)
     };
-    behind(config, |config| {
-        let mut nginx = Command::new("nginx");
-        nginx.arg("-p").arg(&folder.0).arg("-c").arg(config).args(["-g", "daemon off;"]);
-        nginx
-    });
+    behind(config, |config| run_nginx(&folder, config));
+}
+
+#[test]
+#[ignore = "needs nginx: cargo xtask test deploy"]
+fn behind_nginx_all_works_over_a_unix_socket() {
+    let folder = Folder::new("nginx-unix");
+    let socket = folder.0.join("pulse.sock");
+    let socket = socket.to_str().unwrap();
+    let settings = folder.write("pulse.toml", &replaced(after("## A Unix socket", "toml"), SOCKET, socket));
+    let upstream = replaced(after("## A Unix socket", "nginx"), SOCKET, socket);
+    let config = |_, proxy| {
+        let site = replaced(block("nginx"), &format!("server {UPSTREAM};"), &upstream);
+        nginx_without_tls(&folder, &site, proxy)
+    };
+    let arguments = ["--config", settings.to_str().unwrap()];
+    behind_with(&arguments, config, |config| run_nginx(&folder, config));
+}
+
+/// The site, listening at `proxy` and without TLS.
+fn nginx_without_tls(folder: &Folder, site: &str, proxy: SocketAddr) -> PathBuf {
+    let site = replaced(site, "listen 443 ssl;", &format!("listen {proxy};"));
+    let lines = site.lines().filter(|line| !line.contains("ssl_certificate"));
+    let site: String = lines.map(|line| format!("{line}\n")).collect();
+    folder.write("nginx.conf", &nginx(&folder.0, &site))
+}
+
+fn run_nginx(folder: &Folder, config: &Path) -> Command {
+    let mut nginx = Command::new("nginx");
+    nginx.arg("-p").arg(&folder.0).arg("-c").arg(config).args(["-g", "daemon off;"]);
+    nginx
 }
 
 #[test]
@@ -102,17 +124,26 @@ fn behind_caddy_all_works() {
 fn systemd_takes_the_unit() {
     let folder = Folder::new("systemd");
     let unit = replaced(block("ini"), "/usr/local/bin/pulse", env!("CARGO_BIN_EXE_pulse"));
-    let unit = folder.write("pulse.service", &unit);
-    succeeds(Command::new("systemd-analyze").args(["verify", "--man=no"]).arg(unit));
+    let with_socket = format!("{unit}\n{}", after("## A Unix socket", "ini"));
+    for unit in [unit, with_socket] {
+        let unit = folder.write("pulse.service", &unit);
+        succeeds(Command::new("systemd-analyze").args(["verify", "--man=no"]).arg(unit));
+    }
 }
 
 /// Starts a server and a proxy in front of it, and looks at what clients of the proxy get.
 fn behind(config: impl FnOnce(SocketAddr, SocketAddr) -> PathBuf, command: impl FnOnce(&Path) -> Command) {
-    let server = Process::serve(&[
-        "--server-retry-spread-ms=0",
-        "--server-trusted-proxies=127.0.0.1",
-        "--limits-max-connections-per-address=2",
-    ]);
+    behind_with(&["--server-trusted-proxies=127.0.0.1"], config, command);
+}
+
+/// The same with these arguments for the server.
+fn behind_with(
+    arguments: &[&str],
+    config: impl FnOnce(SocketAddr, SocketAddr) -> PathBuf,
+    command: impl FnOnce(&Path) -> Command,
+) {
+    let more = ["--server-retry-spread-ms=0", "--limits-max-connections-per-address=2"];
+    let server = Process::serve(&[arguments, &more].concat());
     let proxy = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let mut command = command(&config(server.addr, proxy));
     let program = command.get_program().to_string_lossy().into_owned();
@@ -159,9 +190,15 @@ fn behind(config: impl FnOnce(SocketAddr, SocketAddr) -> PathBuf, command: impl 
     assert!(server.wait().0.success());
 }
 
-/// The example in this language.
+/// The first example in this language.
 fn block(language: &str) -> &'static str {
-    let (_, rest) = PAGE.split_once(&format!("```{language}\n")).expect("the page has this example");
+    after("", language)
+}
+
+/// The first example in this language behind a heading.
+fn after(heading: &str, language: &str) -> &'static str {
+    let (_, part) = PAGE.split_once(heading).expect("the page has this heading");
+    let (_, rest) = part.split_once(&format!("```{language}\n")).expect("the page has this example");
     rest.split_once("\n```").expect("an example ends").0
 }
 
@@ -171,7 +208,8 @@ fn replaced(text: &str, from: &str, to: &str) -> String {
     text.replace(from, to)
 }
 
-/// A whole configuration around a site.
+/// A whole configuration around a site. Where root runs the test, nginx's workers have to be root as well, to be in the group
+/// that may open the server's socket; for anybody else nginx does not look at `user`.
 fn nginx(folder: &Path, site: &str) -> String {
     let folder = folder.display();
     let paths: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
@@ -179,7 +217,7 @@ fn nginx(folder: &Path, site: &str) -> String {
         .map(|what| format!("    {what}_temp_path {folder}/{what};\n"))
         .collect();
     format!(
-        "pid {folder}/nginx.pid;\nerror_log stderr;\nevents {{ }}\nhttp {{\n    access_log off;\n{paths}{site}\n}}\n"
+        "user root;\npid {folder}/nginx.pid;\nerror_log stderr;\nevents {{ }}\nhttp {{\n    access_log off;\n{paths}{site}\n}}\n"
     )
 }
 

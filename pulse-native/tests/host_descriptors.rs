@@ -6,7 +6,10 @@ mod support;
 use std::fs;
 use std::time::Duration;
 
-use e2e_support::{dial, process::Process};
+use e2e_support::{
+    dial,
+    process::{Process, cpu_time},
+};
 use pulse_native::ws::Opcode;
 use rustix::process::{Resource, Rlimit, prlimit};
 use support::{Client, PATIENCE, upgrade};
@@ -41,13 +44,13 @@ fn running_out_of_descriptors_is_survived_without_spinning() {
     }
 
     // Nothing comes for those that were not accepted, and waiting for it costs next to nothing.
-    let cpu = cpu_time(&server);
+    let cpu = cpu_time(server.pid());
     for client in &mut waiting[SPARE..] {
         client.stream.set_read_timeout(Some(Duration::from_millis(60))).unwrap();
         assert!(client.stream.peek(&mut [0]).is_err(), "the descriptors were meant to be used up");
         client.stream.set_read_timeout(Some(PATIENCE)).unwrap();
     }
-    let spent = cpu_time(&server) - cpu;
+    let spent = cpu_time(server.pid()) - cpu;
     assert!(spent < Duration::from_millis(100), "{spent:?} of CPU time for 300 ms of waiting");
 
     // Those who are in are served as ever; descriptors that come free go to those who wait.
@@ -57,14 +60,4 @@ fn running_out_of_descriptors_is_survived_without_spinning() {
     for client in &mut waiting {
         assert!(client.head().starts_with("HTTP/1.1 101 "));
     }
-}
-
-/// CPU time of all the server's threads.
-fn cpu_time(server: &Process) -> Duration {
-    let tasks = fs::read_dir(format!("/proc/{}/task", server.pid().as_raw_nonzero())).unwrap();
-    let nanos = tasks.map(|task| {
-        let line = fs::read_to_string(task.unwrap().path().join("schedstat")).unwrap();
-        line.split(' ').next().unwrap().parse::<u64>().unwrap()
-    });
-    Duration::from_nanos(nanos.sum())
 }

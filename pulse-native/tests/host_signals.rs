@@ -16,7 +16,7 @@ use support::{Client, echo::Echo, options_with};
 #[ignore = "a server for the other tests of this file, which start it by name"]
 fn serve_until_a_signal_comes() {
     let server = Server::bind(options_with(|options| options.shutdown_timeout_ms = 60_000)).unwrap();
-    let addr = server.local_addr();
+    let addr = server.local_addr().unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let drained = runtime.block_on(async {
         let signal = drain::listen().unwrap();

@@ -67,7 +67,7 @@ impl Engine for Counting {
 /// Runs `connect` against a server of two shards, then returns how many connections each has.
 fn counts(connect: impl FnOnce(SocketAddr, &[AtomicUsize]) -> Vec<Client>) -> Vec<usize> {
     let server = Server::bind(options_with(|options| options.shards = 2)).unwrap();
-    let addr = server.local_addr();
+    let addr = server.local_addr().unwrap();
     let counts: Arc<Vec<AtomicUsize>> = Arc::new((0..2).map(|_| AtomicUsize::new(0)).collect());
     let shared = Arc::clone(&counts);
     let (stop, stopped) = tokio::sync::oneshot::channel();

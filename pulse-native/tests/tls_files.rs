@@ -62,6 +62,8 @@ fn a_hangup_reads_the_files_again_and_keeps_connections() {
     let mut socket = websocket(server.addr, secure(&careless(), dial(server.addr)));
     files.renew(2);
     server.signal(Signal::HUP);
+    // In this order, so that whoever reads the log knows when all is done.
+    server.wait_for_line("the configuration has been read again");
     server.wait_for_line("new connections get the certificate");
     assert_eq!(shown(server.addr), files.der);
     socket.send(Message::text("ping")).unwrap();

@@ -90,12 +90,13 @@ fn equal(one: &[u8; 20], other: &[u8; 20]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::handshake::Origins;
+    use crate::handshake::CurrentOrigins;
     use hyper::header::{HeaderName, HeaderValue};
 
     #[track_caller]
     fn check(key: Option<&str>, headers: &[(&'static str, &'static str)], expected: bool) {
-        let policy = Policy { path: "/ws".into(), origins: Origins::default(), bound_to_loopback: true };
+        let policy =
+            Policy { path: "/ws".into(), origins: CurrentOrigins::default(), bound_to_loopback: true };
         let pair = |&(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value));
         let headers: HeaderMap = headers.iter().map(pair).collect();
         assert_eq!(Gate::new(key, policy).admit(&headers).is_ok(), expected, "{headers:?}");

@@ -6,6 +6,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::PathBuf,
     process::ExitCode,
+    sync::Arc,
 };
 
 use clap::Args;
@@ -72,22 +73,23 @@ async fn serve(config: &Config, reload: Reload) -> Result<(), Box<dyn Error>> {
     let options = config.to_options()?;
     let identity = options.tls.clone();
     let server = Server::bind(options)?;
-    let addr = server.local_addr();
     let asked = drain::listen()?;
-    tokio::spawn(reload.follow()?);
     let notify = Notify::from_env().map_err(|error| format!("NOTIFY_SOCKET names no socket: {error}"))?;
+    let notify = Arc::new(notify);
+    tokio::spawn(reload.follow(Arc::clone(&notify), server.origins(), identity.clone())?);
     let s = if identity.is_some() { "s" } else { "" };
     if let Some(identity) = identity {
         if let Some(warning) = identity.warning() {
             tracing::warn!("{warning}");
         }
-        tokio::spawn(tls::follow(identity)?);
+        tokio::spawn(tls::follow(identity));
     }
-    tracing::info!(
-        "listening on http{s}://{addr}, WebSocket at ws{s}://{addr}{}",
-        config.transport.websocket_path
-    );
-    if server.has_playground() {
+    let path = &config.transport.websocket_path;
+    match server.local_addr() {
+        Some(addr) => tracing::info!("listening on http{s}://{addr}, WebSocket at ws{s}://{addr}{path}"),
+        None => tracing::info!("listening on {}, WebSocket at {path}", config.server.host),
+    }
+    if let Some(addr) = server.local_addr().filter(|_| server.has_playground()) {
         tracing::info!("try it out in a browser: http{s}://{}/", reachable(addr));
     }
     if let Some(addr) = server.metrics_addr() {

@@ -203,7 +203,7 @@ mod tests {
         let endpoint = Endpoint::parse("ws://127.0.0.1:8080/ws?x=1").expect("this is a URL");
         let policy = handshake::Policy {
             path: "/ws".to_owned(),
-            origins: handshake::Origins::default(),
+            origins: handshake::CurrentOrigins::default(),
             bound_to_loopback: true,
         };
         let request = request(&endpoint, KEY);

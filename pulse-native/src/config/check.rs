@@ -7,6 +7,7 @@ use super::{
     error::ConfigError,
     table::{ApiEnabled, Who},
 };
+use crate::unix;
 
 /// The rules between settings that `loaded` breaks.
 pub(super) fn conflicts(loaded: &Loaded) -> Vec<ConfigError> {
@@ -34,6 +35,12 @@ pub(super) fn conflicts(loaded: &Loaded) -> Vec<ConfigError> {
             "server.port",
         ),
         (tls.key.is_empty() == tls.cert.is_empty(), "tls.key", "has to be given together with", "tls.cert"),
+        (
+            tls.cert.is_empty() || !is_unix(&server.host),
+            "tls.cert",
+            "has to be empty where clients come by a Unix socket, which has no TLS, as by",
+            "server.host",
+        ),
     ];
     let broken = rules.into_iter().filter(|(holds, ..)| !holds);
     broken
@@ -83,14 +90,28 @@ fn overlap(one: &str, other: &str) -> bool {
         (Ok(IpAddr::V4(wide)), _) => wide.is_unspecified(),
         (Err(_), _) => false,
     };
-    one == other || covers(one, other) || covers(other, one)
+    !is_unix(one) && !is_unix(other) && (one == other || covers(one, other) || covers(other, one))
 }
 
 /// What the operator should know before clients come.
 pub(super) fn warnings(loaded: &Loaded) -> Vec<String> {
-    let Config { server, transport, metrics, heartbeat, .. } = &loaded.config;
+    let Config { server, transport, limits, metrics, heartbeat, .. } = &loaded.config;
     let mut warnings = Vec::new();
-    if !is_loopback(&server.host) && anyone_may_something(&loaded.config) {
+    if is_unix(&server.host)
+        && limits.max_connections_per_address > 0
+        && !server.trusted_proxies.iter().any(|proxy| proxy == "unix")
+    {
+        warnings.push(format!(
+            "limits.max_connections_per_address is {} ({}), and all who come by server.host ({}, {}) count as one \
+             address; put \"unix\" into server.trusted_proxies if what opens the socket is a proxy that writes \
+             X-Forwarded-For or Forwarded",
+            limits.max_connections_per_address,
+            loaded.origins["limits.max_connections_per_address"],
+            server.host,
+            loaded.origins["server.host"]
+        ));
+    }
+    if !is_loopback(&server.host) && !is_unix(&server.host) && anyone_may_something(&loaded.config) {
         warnings.push(format!(
             "server.host is {} ({}): every machine that reaches this address may use Pulse without a name or a \
              password; this version has no authentication, so set the rules of [channels] and [namespaces], or \
@@ -123,6 +144,10 @@ fn is_loopback(host: &str) -> bool {
     host == "localhost" || host.parse().is_ok_and(|address: IpAddr| address.to_canonical().is_loopback())
 }
 
+fn is_unix(host: &str) -> bool {
+    host.starts_with(unix::PREFIX)
+}
+
 fn anyone_may_something(config: &Config) -> bool {
     let rules = config.namespaces.values().chain([&config.channels]);
     rules.flat_map(|rules| [rules.subscribe, rules.publish, rules.presence]).any(|who| who == Who::Anyone)
@@ -147,6 +172,8 @@ mod tests {
         check("::", "0.0.0.0", true);
         check("::1", "127.0.0.1", false);
         check("localhost", "127.0.0.1", false);
+        check("unix:/a", "0.0.0.0", false);
+        check("unix:/a", "::", false);
     }
 
     #[test]

@@ -41,7 +41,8 @@ pub use table::{
 
 /// Every setting's value. Fields are named as the keys of the file; times are milliseconds, sizes bytes.
 ///
-/// Settings are read when the server starts; SIGHUP makes `pulse serve` read them again, and take a new `logging.level`.
+/// Settings are read when the server starts; SIGHUP makes `pulse serve` read them again, and take a new
+/// `logging.level` and new `server.origins`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Config {
     /// The listener for clients.

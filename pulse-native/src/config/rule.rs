@@ -4,12 +4,24 @@ use std::net::IpAddr;
 
 use super::setting::Rule;
 use crate::address::Network;
+use crate::unix;
 
 /// An IP address or a host name, without a port.
 pub(super) const HOST: Rule = Rule {
     name: "HOST",
     allowed: "an IP address or a host name without a port, such as \"0.0.0.0\", \"::1\" or \"localhost\"",
     parse: host,
+};
+
+/// The same, or a Unix socket.
+pub(super) const LISTEN: Rule = Rule {
+    name: "HOST",
+    allowed: "an IP address or a host name, without a port, or \"unix:\" and the path of a socket of at most 107 bytes, such \
+              as \"0.0.0.0\", \"::1\" or \"unix:/run/pulse/pulse.sock\"",
+    parse: |text| match text.strip_prefix(unix::PREFIX) {
+        Some(path) => is_socket_path(path).then(|| text.to_owned()),
+        None => host(text),
+    },
 };
 
 /// An `Origin` header's value, or `*`.
@@ -24,7 +36,7 @@ pub(super) const ORIGIN: Rule = Rule {
 pub(super) const NETWORK: Rule = Rule {
     name: "NETWORKS",
     allowed: "an IP address or a network without bits beyond its prefix, such as \"127.0.0.1\", \"10.0.0.0/8\" or \
-              \"2001:db8::/32\"",
+              \"2001:db8::/32\", or \"unix\" for whoever opens the Unix socket",
     parse: |text| Network::parse(text).map(|_| text.to_owned()),
 };
 
@@ -78,6 +90,13 @@ fn host(text: &str) -> Option<String> {
         return (bare.is_none() || address.is_ipv6()).then(|| address.to_string());
     }
     is_host_name(text).then(|| text.to_ascii_lowercase())
+}
+
+fn is_socket_path(path: &str) -> bool {
+    path.starts_with('/')
+        && !path.ends_with('/')
+        && path.len() <= unix::MAX_PATH
+        && !path.contains(char::is_control)
 }
 
 fn is_host_name(text: &str) -> bool {
@@ -155,6 +174,28 @@ mod tests {
         ] {
             check(host, not, None);
         }
+    }
+
+    #[test]
+    fn a_unix_socket_is_the_path_of_a_file() {
+        let longest = format!("unix:/{}", "a".repeat(106));
+        for same in ["unix:/run/pulse/pulse.sock", "unix:/a", "unix:/with space", &longest, "localhost"] {
+            check(LISTEN.parse, same, Some(same));
+        }
+        for not in [
+            "unix:",
+            "unix:pulse.sock",
+            "unix:./a",
+            "unix:/",
+            "unix:/run/",
+            "unix:/a\0b",
+            &format!("{longest}a"),
+        ] {
+            check(LISTEN.parse, not, None);
+        }
+        assert_eq!(longest.len(), unix::PREFIX.len() + unix::MAX_PATH);
+        assert!(LISTEN.allowed.contains(&format!("at most {} bytes", unix::MAX_PATH)));
+        check(host, "unix:/a", None);
     }
 
     #[test]

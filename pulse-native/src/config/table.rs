@@ -4,7 +4,7 @@
 //! `docs/CONFIGURATION.md` all come from it.
 
 use super::{
-    rule::{FILE, FILTER, HOST, KEY, NETWORK, ORIGIN, PATH},
+    rule::{FILE, FILTER, HOST, KEY, LISTEN, NETWORK, ORIGIN, PATH},
     setting::{Field, Kind, Setting, Value},
 };
 
@@ -49,8 +49,8 @@ macro_rules! settings {
 settings! {
     /// The listener for clients.
     server: Server {
-        /// Address to listen on; one that is not loopback lets other machines in.
-        host: String = "127.0.0.1".to_owned(), Kind::Text(HOST);
+        /// Where to listen; an address that is not loopback lets other machines in.
+        host: String = "127.0.0.1".to_owned(), Kind::Text(LISTEN);
         /// TCP port to listen on; 0 takes a free one.
         port: u16 = 8080, count(0, 65_535);
         /// Origins of web pages that may connect, beside those of the server's own host.

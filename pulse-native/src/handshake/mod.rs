@@ -12,7 +12,7 @@ mod tests;
 
 use pulse_core::Dialect;
 
-pub use origin::{OriginError, Origins};
+pub use origin::{CurrentOrigins, OriginError, Origins};
 pub use refusal::Refusal;
 pub use request::{check, host};
 
@@ -22,7 +22,7 @@ pub struct Policy {
     /// The path that serves WebSocket, `/ws` by default; a query behind it is ignored.
     pub path: String,
     /// The pages, besides those of the server's own host, that may connect.
-    pub origins: Origins,
+    pub origins: CurrentOrigins,
     /// Whether only this machine can reach the server: then its own pages may connect whatever their port.
     pub bound_to_loopback: bool,
 }

@@ -4,6 +4,7 @@
 //! visitor's network place or cookies. It says nothing about other programs, which need not send it.
 
 use core::{fmt, net::Ipv4Addr, net::Ipv6Addr, str::from_utf8};
+use std::sync::{Arc, PoisonError, RwLock};
 
 /// The origins that may connect besides the server's own host. By default none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -53,6 +54,31 @@ impl Origins {
         self.listed.contains(&origin)
             || host.and_then(|host| from_utf8(host).ok()).is_some_and(|host| origin.is_at(host))
             || (bound_to_loopback && origin.is_loopback())
+    }
+}
+
+/// The origins that hold now, for all who share this value; others may take their place while a server runs.
+///
+/// Whoever has been let in stays. A lock is enough: it is taken for each handshake that names an origin, and by many at
+/// once unless the list is being replaced.
+#[derive(Clone, Debug, Default)]
+pub struct CurrentOrigins(Arc<RwLock<Origins>>);
+
+impl CurrentOrigins {
+    /// Has these hold from now on.
+    pub fn set(&self, origins: Origins) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = origins;
+    }
+
+    /// As [`Origins::admit`].
+    pub(crate) fn admit(&self, origin: &[u8], host: Option<&[u8]>, bound_to_loopback: bool) -> bool {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).admit(origin, host, bound_to_loopback)
+    }
+}
+
+impl From<Origins> for CurrentOrigins {
+    fn from(origins: Origins) -> Self {
+        Self(Arc::new(RwLock::new(origins)))
     }
 }
 

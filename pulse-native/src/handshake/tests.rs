@@ -22,7 +22,7 @@ const ACCEPT: &[u8; 28] = b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
 fn policy() -> Policy {
     let origins = Origins::parse(["https://app.example.com"]).unwrap();
-    Policy { path: "/ws".to_owned(), origins, bound_to_loopback: false }
+    Policy { path: "/ws".to_owned(), origins: origins.into(), bound_to_loopback: false }
 }
 
 /// [`HEAD`] with `line` in the place of `of`, which it has to contain.

@@ -8,7 +8,6 @@ mod prefixed;
 mod seats;
 
 use std::convert::Infallible;
-use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::pin::pin;
 use std::sync::Arc;
@@ -24,15 +23,14 @@ use hyper::service::service_fn;
 use hyper::upgrade::OnUpgrade;
 use hyper::{Method, Request, Response, StatusCode, Version};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::time::{sleep, timeout};
 use tracing::debug;
 
-use self::prefixed::{Parts, Prefixed};
+use self::prefixed::{Parts, Prefixed, Stream};
 pub use self::seats::Seats;
 pub(crate) use self::seats::{Seat, Taken};
-use crate::address::{self, Neighbours, Network};
+use crate::address::{self, Neighbours, Network, Peer};
 use crate::api::{self, Api};
 use crate::handshake::{self, Accepted, Policy, Refusal};
 use crate::metrics::{Refused, ShardMetrics};
@@ -110,7 +108,7 @@ impl Http {
     /// With whom a client shares its allowance; `None` where nobody counts.
     pub(crate) fn neighbours<'a>(
         &self,
-        peer: Option<IpAddr>,
+        peer: Option<Peer>,
         headers: impl IntoIterator<Item = (&'a str, &'a [u8])>,
     ) -> Option<Neighbours> {
         let peer = peer.filter(|_| self.seats.count_addresses())?;
@@ -124,10 +122,11 @@ impl Http {
             return refuse_at_once(socket);
         };
         let Socket { fd, tls, unsent } = socket;
-        match TcpStream::from_std(fd.into()) {
+        let peer = sys::peer(&fd);
+        match Stream::new(fd) {
             Ok(stream) => {
                 let io = Prefixed::new(early, stream, tls, unsent);
-                drop(tokio::spawn(Arc::clone(self).run(io, slot)));
+                drop(tokio::spawn(Arc::clone(self).run(io, peer, slot)));
             }
             Err(error) => debug!(%error, "an http connection cannot be watched"),
         }
@@ -146,10 +145,9 @@ impl Http {
         }
     }
 
-    async fn run(self: Arc<Self>, io: Prefixed, _slot: OwnedSemaphorePermit) {
+    async fn run(self: Arc<Self>, io: Prefixed, peer: Option<Peer>, _slot: OwnedSemaphorePermit) {
         let mut stop = self.stop.clone();
         let patience = self.patience;
-        let peer = io.peer();
         let service = service_fn(move |request| {
             let http = Arc::clone(&self);
             async move { Ok::<_, Infallible>(http.answer(peer, request).await) }
@@ -176,7 +174,7 @@ impl Http {
 
     async fn answer(
         self: &Arc<Self>,
-        peer: Option<IpAddr>,
+        peer: Option<Peer>,
         request: Request<Incoming>,
     ) -> Response<Full<Bytes>> {
         let minor = minor_version(&request);
@@ -204,7 +202,7 @@ impl Http {
 
     fn upgrade(
         self: &Arc<Self>,
-        peer: Option<IpAddr>,
+        peer: Option<Peer>,
         mut request: Request<Incoming>,
     ) -> Response<Full<Bytes>> {
         let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
@@ -260,9 +258,9 @@ impl Http {
         let Parts { mut early, stream, tls, unsent } = parts.io.into_inner().into_parts();
         // What hyper has read beyond the request comes before what it has not read of the early bytes.
         early.splice(..0, parts.read_buf);
-        match stream.into_std() {
-            Ok(socket) => {
-                let socket = Socket { fd: socket.into(), tls, unsent };
+        match stream.into_fd() {
+            Ok(fd) => {
+                let socket = Socket { fd, tls, unsent };
                 let upgraded = Upgraded { socket, accepted, early, seat };
                 // Fails when the shard has ended: the socket is closed with it.
                 let _ = self.inbox.send(Inbox::Upgraded(upgraded));

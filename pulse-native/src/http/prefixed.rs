@@ -1,13 +1,14 @@
-//! A TCP stream in front of which some bytes were read already, with or without TLS around it.
+//! A stream in front of which some bytes were read already, with or without TLS around it.
 
 use std::io;
-use std::net::IpAddr;
+use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 
+use crate::sys;
 use crate::tls::{RECORD, Session};
 
 /// Reads give the early bytes first, then those of the stream.
@@ -16,7 +17,7 @@ pub(super) struct Prefixed {
     /// In plain, not given out from `read` on.
     early: Vec<u8>,
     read: usize,
-    stream: TcpStream,
+    stream: Stream,
     tls: Option<Box<Session>>,
     /// Records that the stream did not take yet, from `sent` on.
     unsent: Vec<u8>,
@@ -28,19 +29,14 @@ pub(super) struct Prefixed {
 pub(super) struct Parts {
     /// What nobody has read.
     pub(super) early: Vec<u8>,
-    pub(super) stream: TcpStream,
+    pub(super) stream: Stream,
     pub(super) tls: Option<Box<Session>>,
     pub(super) unsent: Vec<u8>,
 }
 
 impl Prefixed {
-    pub(super) fn new(early: Vec<u8>, stream: TcpStream, tls: Option<Box<Session>>, unsent: Vec<u8>) -> Self {
+    pub(super) fn new(early: Vec<u8>, stream: Stream, tls: Option<Box<Session>>, unsent: Vec<u8>) -> Self {
         Self { early, read: 0, stream, tls, unsent, sent: 0 }
-    }
-
-    /// The address at the other end.
-    pub(super) fn peer(&self) -> Option<IpAddr> {
-        self.stream.peer_addr().ok().map(|addr| addr.ip().to_canonical())
     }
 
     pub(super) fn into_parts(mut self) -> Parts {
@@ -148,5 +144,68 @@ impl AsyncWrite for Prefixed {
         }
         ready!(this.poll_drain(cx))?;
         Pin::new(&mut this.stream).poll_shutdown(cx)
+    }
+}
+
+/// A socket of either kind, as tokio has them.
+#[derive(Debug)]
+pub(super) enum Stream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+/// Does the same with either.
+macro_rules! either {
+    ($stream:expr, $inner:ident => $what:expr) => {
+        match $stream {
+            Stream::Tcp($inner) => $what,
+            Stream::Unix($inner) => $what,
+        }
+    };
+}
+
+impl Stream {
+    /// Takes a non-blocking socket. Needs a tokio runtime around it.
+    pub(super) fn new(fd: OwnedFd) -> io::Result<Self> {
+        if sys::is_unix(&fd) {
+            return UnixStream::from_std(fd.into()).map(Self::Unix);
+        }
+        TcpStream::from_std(fd.into()).map(Self::Tcp)
+    }
+
+    pub(super) fn into_fd(self) -> io::Result<OwnedFd> {
+        either!(self, stream => stream.into_std().map(Into::into))
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        either!(self.get_mut(), stream => Pin::new(stream).poll_read(cx, buf))
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        either!(self.get_mut(), stream => Pin::new(stream).poll_write(cx, bytes))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        either!(self.get_mut(), stream => Pin::new(stream).poll_write_vectored(cx, slices))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        either!(self, stream => stream.is_write_vectored())
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        either!(self.get_mut(), stream => Pin::new(stream).poll_flush(cx))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        either!(self.get_mut(), stream => Pin::new(stream).poll_shutdown(cx))
     }
 }

@@ -109,6 +109,7 @@ impl Drop for Seat {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::address::Peer;
 
     #[test]
     fn a_seat_that_is_lost_on_the_way_is_free_again() {
@@ -124,7 +125,8 @@ mod tests {
     #[test]
     fn one_address_has_so_many_seats_and_is_forgotten_with_the_last() {
         let seats = Arc::new(Seats::new(10, 2));
-        let [a, b] = ["1.2.3.4", "2001:db8::1"].map(|text| Some(Neighbours::of(text.parse().unwrap())));
+        let [a, b] =
+            ["1.2.3.4", "2001:db8::1"].map(|text| Some(Neighbours::of(Peer::Ip(text.parse().unwrap()))));
         let first = Seat::take(&seats, a).unwrap();
         assert_eq!((seats.take(a), seats.take(a), seats.take(b)), (Ok(()), Err(Taken::OfOne), Ok(())));
         assert_eq!(seats.taken(), 3, "who got none has not taken one");

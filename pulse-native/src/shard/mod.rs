@@ -19,7 +19,7 @@ mod write;
 use std::collections::{HashMap, VecDeque};
 use std::future::{Future, poll_fn};
 use std::io;
-use std::net::TcpListener;
+use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -71,7 +71,8 @@ pub(crate) enum Inbox {
 /// What a shard is made of.
 pub(crate) struct Parts<E> {
     pub(crate) engine: E,
-    pub(crate) listener: TcpListener,
+    /// Of TCP or a Unix socket; shared with the other shards.
+    pub(crate) listener: OwnedFd,
     pub(crate) options: Arc<Options>,
     pub(crate) http: Arc<Http>,
     pub(crate) inbox: mpsc::UnboundedReceiver<Inbox>,
@@ -91,7 +92,7 @@ pub(crate) struct Shard<E> {
     now: Time,
 
     /// Gone while draining.
-    listener: Option<TcpListener>,
+    listener: Option<OwnedFd>,
     /// When to listen again after descriptors ran out.
     accept_at: Option<Time>,
     complained_at: Option<Time>,

@@ -25,7 +25,7 @@ use crate::ws::Event;
 /// The listener's key: no connection has it.
 pub(super) const LISTENER: u64 = Key::NONE.to_bits();
 
-/// Plain TCP, as the core groups receivers.
+/// A stream, TCP or Unix, as the core groups receivers.
 const CLASS: u8 = 0;
 
 /// Accepted at once before others have their turn.
@@ -114,7 +114,9 @@ impl<E: Engine> Shard<E> {
     fn read(&mut self, key: Key, dead: bool) {
         let Some(conn) = self.net.table.get(key) else { return };
         match conn.phase {
-            Phase::Open if !conn.paused && !conn.held => {
+            // What a peer wrote before it went counts, so nothing holds back what is left of it. TCP tells of its end only
+            // behind all that, but a Unix socket at once.
+            Phase::Open if dead || (!conn.paused && !conn.held) => {
                 if (self.is_clogged() || self.is_settling()) && !dead {
                     self.hold(key);
                 } else {
@@ -123,7 +125,8 @@ impl<E: Engine> Shard<E> {
             }
             Phase::Handshake => self.read_head(key),
             Phase::Closing => self.discard(key),
-            Phase::Open | Phase::Ending => {
+            Phase::Open => {}
+            Phase::Ending => {
                 if dead {
                     self.remove(key);
                 }

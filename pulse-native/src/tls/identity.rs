@@ -3,7 +3,7 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::SystemTime;
 
 use rustls::ServerConfig;
@@ -28,6 +28,8 @@ pub struct Identity {
     cert: PathBuf,
     key: PathBuf,
     current: Arc<Current>,
+    /// The files when they were last read.
+    known: Mutex<Stamp>,
     config: Arc<ServerConfig>,
 }
 
@@ -52,6 +54,8 @@ impl Identity {
     /// Which file is wrong, and what would be right.
     pub fn load(cert: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Result<Self, TlsError> {
         let (cert, key) = (cert.into(), key.into());
+        // Before they are read: a change in between is noticed later, rather than never.
+        let known = Mutex::new(Stamp::of(&cert, &key));
         let current = Arc::new(Current(RwLock::new(read(&cert, &key)?)));
         let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
@@ -62,7 +66,7 @@ impl Identity {
         // Tickets instead of a store of sessions: nothing that shards would have to share.
         config.ticketer = ring::Ticketer::new().expect("the system has randomness");
         config.send_tls13_tickets = 1;
-        Ok(Self { cert, key, current, config: Arc::new(config) })
+        Ok(Self { cert, key, current, known, config: Arc::new(config) })
     }
 
     /// Reads the files again. Handshakes from now on show what is in them; on an error, what was shown before.
@@ -70,6 +74,7 @@ impl Identity {
     /// # Errors
     /// As [`load`](Self::load).
     pub fn reload(&self) -> Result<(), TlsError> {
+        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = self.stamp();
         let shown = read(&self.cert, &self.key)?;
         *self.current.0.write().unwrap_or_else(PoisonError::into_inner) = shown;
         Ok(())
@@ -99,14 +104,25 @@ impl Identity {
     }
 
     pub(super) fn stamp(&self) -> Stamp {
-        Stamp([&self.cert, &self.key].map(|path| {
-            let metadata = fs::metadata(path).ok()?;
-            Some((metadata.len(), metadata.modified().ok()?))
-        }))
+        Stamp::of(&self.cert, &self.key)
+    }
+
+    /// The stamp of the files when they were last read, whether or not they were of use.
+    pub(super) fn known(&self) -> Stamp {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(super) fn cert(&self) -> &Path {
         &self.cert
+    }
+}
+
+impl Stamp {
+    fn of(cert: &Path, key: &Path) -> Self {
+        Self([cert, key].map(|path| {
+            let metadata = fs::metadata(path).ok()?;
+            Some((metadata.len(), metadata.modified().ok()?))
+        }))
     }
 }
 

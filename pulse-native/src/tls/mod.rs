@@ -10,6 +10,6 @@ mod session;
 mod validity;
 
 pub use error::TlsError;
-pub use follow::follow;
+pub use follow::{follow, renew};
 pub use identity::Identity;
 pub(crate) use session::{Fault, RECORD, Session};

@@ -5,6 +5,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part of this")]
 
 pub mod process;
+pub mod unix;
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
@@ -73,7 +74,7 @@ impl Running {
         embed(&mut options);
         let routers = routers(&config);
         let server = Server::bind(options).expect("a free port can be listened on");
-        let (addr, metrics) = (server.local_addr(), server.metrics_addr());
+        let (addr, metrics) = (server.local_addr().expect("it listens on TCP"), server.metrics_addr());
         let (stop, stopped) = oneshot::channel();
         let thread = spawn(move || {
             let runtime =

@@ -1,8 +1,10 @@
 //! The program `pulse` as a process of its own: what it says line by line, and how it ends.
 
+use std::fs;
 use std::io::{BufReader, Read, Write as _};
 use std::net::SocketAddr;
 use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Output, Stdio};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -10,6 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 #[derive(Debug)]
 pub struct Process {
     child: Child,
+    /// All zeros where it listens on a Unix socket.
     pub addr: SocketAddr,
     log: BufReader<ChildStderr>,
 }
@@ -41,6 +44,9 @@ impl Process {
                 let addr = rest.trim_start_matches('s').trim_start_matches("://");
                 let addr = addr.split(',').next().unwrap_or_default();
                 break addr.parse().expect("an address and a port follow");
+            }
+            if line.contains("listening on unix:") {
+                break ([0; 4], 0).into();
             }
             said += &line;
         };
@@ -170,4 +176,16 @@ fn line(reader: &mut impl std::io::BufRead) -> Option<String> {
 
 fn tell(child: &Child, signal: Signal) {
     kill_process(Pid::from_child(child), signal).expect("the process has not been waited for");
+}
+
+/// CPU time of all threads of a process.
+pub fn cpu_time(pid: Pid) -> Duration {
+    let tasks = fs::read_dir(format!("/proc/{}/task", pid.as_raw_nonzero())).expect("the process runs");
+    let nanos = tasks.map(|task| {
+        let path = task.expect("the system lists threads").path().join("schedstat");
+        let line = fs::read_to_string(path).expect("the thread runs");
+        let first = line.split(' ').next().unwrap_or_default();
+        first.parse::<u64>().expect("the kernel counts nanoseconds")
+    });
+    Duration::from_nanos(nanos.sum())
 }

@@ -44,7 +44,7 @@ pub fn options_with(change: impl FnOnce(&mut Options)) -> Options {
 impl Host {
     pub fn start(options: Options) -> Self {
         let server = Server::bind(options).expect("a free port can be listened on");
-        let (addr, seats) = (server.local_addr(), server.seats());
+        let (addr, seats) = (server.local_addr().expect("it listens on TCP"), server.seats());
         let (stop, stopped) = oneshot::channel();
         let thread = spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
