@@ -6,7 +6,7 @@
 use std::io::{BufRead as _, Write as _};
 use std::sync::Arc;
 
-use rustls::{ServerConfig, ServerConnection};
+use rustls::{InvalidMessage, ServerConfig, ServerConnection};
 
 /// No record holds more plaintext.
 pub(crate) const RECORD: usize = 16 << 10;
@@ -57,9 +57,11 @@ impl Session {
             return Err(Fault::Plain);
         }
         while !bytes.is_empty() && !self.ended {
-            self.tls
-                .read_tls(&mut bytes)
-                .expect("a slice is read without an error, and plaintext is taken out at once");
+            if self.tls.read_tls(&mut bytes).is_err() {
+                // Plaintext is taken out at once, so it is a handshake message for which there is no room.
+                self.failed = true;
+                return Err(Fault::Tls(InvalidMessage::HandshakePayloadTooLarge.into()));
+            }
             let state = self.tls.process_new_packets();
             self.drain(wire);
             let state = state.map_err(|error| {
