@@ -23,7 +23,7 @@ pub(super) enum Note {
     Blocked(ConnId),
     /// The tail is gone.
     Free(ConnId),
-    /// Writing failed: the connection is gone.
+    /// Writing failed, or nothing more can be encrypted: the connection is gone.
     Lost(Key),
 }
 
@@ -209,7 +209,11 @@ impl Out {
         let Some(tls) = conn.tls.as_deref_mut() else { return self.send_raw(key, conn, bytes) };
         let mut wire = std::mem::take(&mut self.wire);
         tls.seal(bytes, &mut wire);
+        let is_spent = tls.is_spent();
         self.send_raw(key, conn, &wire);
+        if is_spent && conn.phase != Phase::Closing {
+            self.notes.push(Note::Lost(key));
+        }
         wire.clear();
         wire.shrink_to(WIRE);
         self.wire = wire;

@@ -12,4 +12,4 @@ mod validity;
 pub use error::TlsError;
 pub use follow::follow;
 pub use identity::Identity;
-pub(crate) use session::{Fault, RECORD, Session};
+pub(crate) use session::{Fault, RECORD, Session, UNFINISHED};
