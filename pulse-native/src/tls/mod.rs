@@ -12,4 +12,6 @@ mod validity;
 pub use error::TlsError;
 pub use follow::follow;
 pub use identity::Identity;
+#[cfg(test)]
+pub(crate) use session::tests::pair;
 pub(crate) use session::{Fault, RECORD, Session, UNFINISHED};

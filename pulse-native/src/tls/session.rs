@@ -91,21 +91,35 @@ impl Session {
 
     /// Appends `plain` to `wire` as records, unless the session is [spent](Self::is_spent).
     pub(crate) fn seal(&mut self, plain: &[u8], wire: &mut Vec<u8>) {
+        let end = self.seal_over(plain, wire, wire.len());
+        wire.truncate(end);
+    }
+
+    /// As [`seal`](Self::seal), over what is in `wire` from `at` on; returns where the records end. What is behind them means
+    /// nothing: with it, room that is used again and again is cleared once and not each time.
+    pub(crate) fn seal_over(&mut self, plain: &[u8], wire: &mut Vec<u8>, at: usize) -> usize {
         if self.spent || plain.is_empty() {
-            return;
+            return at;
         }
+        let mut end = at;
         let room = plain.len() + plain.len().div_ceil(RECORD) * OVERHEAD;
         let mut rest = std::mem::take(&mut self.rest);
         let state = self.tls.process_tls_records(&mut rest).state;
         // Nothing is written before a request has come, and nothing behind the end of our side.
         if let Ok(ConnectionState::WriteTraffic(mut traffic)) = state {
             // It fails when the keys were used as often as is safe: TLS 1.2 cannot renew them.
-            self.spent = !append(wire, room, |wire| traffic.encrypt(plain, wire).map_err(too_small));
+            match write_over(wire, at, room, |wire| traffic.encrypt(plain, wire).map_err(too_small)) {
+                Some(sealed) => end = sealed,
+                None => self.spent = true,
+            }
         }
         self.rest = rest;
         if self.spent {
+            wire.truncate(at);
             self.drain(wire);
+            end = wire.len();
         }
+        end
     }
 
     /// Appends the end of our side of the stream to `wire` (RFC 8446 6.1).
@@ -198,22 +212,33 @@ fn too_small(error: EncryptError) -> Option<InsufficientSizeError> {
     }
 }
 
-/// Appends to `wire` what `write` writes into at first `room` bytes, then into as many as it says that it takes. False if it
-/// writes nothing.
+/// Appends to `wire` what `write` writes.
 fn append(
     wire: &mut Vec<u8>,
     room: usize,
-    mut write: impl FnMut(&mut [u8]) -> Result<usize, Option<InsufficientSizeError>>,
-) -> bool {
+    write: impl FnMut(&mut [u8]) -> Result<usize, Option<InsufficientSizeError>>,
+) {
     let at = wire.len();
-    wire.resize(at + room, 0);
+    let end = write_over(wire, at, room, write);
+    wire.truncate(end.unwrap_or(at));
+}
+
+/// Has `write` write over what is in `wire` from `at` on, into `room` bytes or as many as it says that it takes. Where that
+/// ends; `None` if it writes nothing.
+fn write_over(
+    wire: &mut Vec<u8>,
+    at: usize,
+    room: usize,
+    mut write: impl FnMut(&mut [u8]) -> Result<usize, Option<InsufficientSizeError>>,
+) -> Option<usize> {
+    let grow = |wire: &mut Vec<u8>, room| wire.resize(wire.len().max(at + room), 0);
+    grow(wire, room);
     let mut written = write(&mut wire[at..]);
     if let Err(Some(InsufficientSizeError { required_size })) = written {
-        wire.resize(at + required_size, 0);
+        grow(wire, required_size);
         written = write(&mut wire[at..]);
     }
-    wire.truncate(at + written.as_ref().map_or(0, |len| *len));
-    written.is_ok()
+    Some(at + written.ok()?)
 }
 
 impl std::fmt::Debug for Session {
@@ -235,7 +260,7 @@ impl std::fmt::Display for Fault {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use rustls::crypto::{CryptoProvider, ring};
     use rustls::pki_types::{PrivateKeyDer, ServerName};
     use rustls::{CipherSuiteCommon, ClientConfig, ClientConnection, RootCertStore, SupportedCipherSuite};
@@ -244,7 +269,7 @@ mod tests {
     use super::*;
 
     /// Both sides of a session that is agreed upon in TLS 1.2, whose keys encrypt `limit` records.
-    fn pair(limit: u64) -> (Session, ClientConnection) {
+    pub(crate) fn pair(limit: u64) -> (Session, ClientConnection) {
         let SupportedCipherSuite::Tls12(suite) = ring::cipher_suite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256
         else {
             panic!("this is a suite of TLS 1.2");
