@@ -312,7 +312,7 @@ mod tests {
     fn what_is_written_over_tls_at_once_is_one_write_of_full_records() {
         let (ours, theirs) = UnixDatagram::pair().unwrap();
         theirs.set_nonblocking(true).unwrap();
-        let (session, _client) = pair(u64::MAX);
+        let (session, _client) = pair();
         let mut net = Net::new(Rc::new(Epoll::new().unwrap()));
         let mut conn = Conn::new(ours.into(), Some(Box::new(session)));
         conn.phase = Phase::Open;

@@ -261,15 +261,21 @@ impl std::fmt::Display for Fault {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use ::ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
     use rustls::crypto::{CryptoProvider, ring};
     use rustls::pki_types::{PrivateKeyDer, ServerName};
     use rustls::{CipherSuiteCommon, ClientConfig, ClientConnection, RootCertStore, SupportedCipherSuite};
-    use rustls::{Tls12CipherSuite, version};
+    use rustls::{ConnectionTrafficSecrets, SupportedProtocolVersion, Tls12CipherSuite, version};
 
     use super::*;
 
-    /// Both sides of a session that is agreed upon in TLS 1.2, whose keys encrypt `limit` records.
-    pub(crate) fn pair(limit: u64) -> (Session, ClientConnection) {
+    /// Both sides of a session that is agreed upon in TLS 1.3.
+    pub(crate) fn pair() -> (Session, ClientConnection) {
+        pair_of(&version::TLS13, u64::MAX)
+    }
+
+    /// Both sides of a session that is agreed upon. In TLS 1.2 its keys encrypt `limit` records.
+    fn pair_of(version: &'static SupportedProtocolVersion, limit: u64) -> (Session, ClientConnection) {
         let SupportedCipherSuite::Tls12(suite) = ring::cipher_suite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256
         else {
             panic!("this is a suite of TLS 1.2");
@@ -277,7 +283,10 @@ pub(super) mod tests {
         let common = CipherSuiteCommon { confidentiality_limit: limit, ..suite.common };
         let limited: &'static _ = Box::leak(Box::new(Tls12CipherSuite { common, ..*suite }));
         let provider = Arc::new(CryptoProvider {
-            cipher_suites: vec![SupportedCipherSuite::Tls12(limited)],
+            cipher_suites: vec![
+                ring::cipher_suite::TLS13_AES_256_GCM_SHA384,
+                SupportedCipherSuite::Tls12(limited),
+            ],
             ..ring::default_provider()
         });
         let key = rcgen::KeyPair::generate().unwrap();
@@ -285,13 +294,14 @@ pub(super) mod tests {
         let certificate = params.self_signed(&key).unwrap();
         let mut roots = RootCertStore::empty();
         roots.add(certificate.der().clone()).unwrap();
-        let client = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_protocol_versions(&[&version::TLS12])
+        let mut client = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_protocol_versions(&[version])
             .unwrap()
             .with_root_certificates(roots)
             .with_no_client_auth();
+        client.enable_secret_extraction = true;
         let server = ServerConfig::builder_with_provider(provider)
-            .with_protocol_versions(&[&version::TLS12])
+            .with_protocol_versions(&[version])
             .unwrap()
             .with_no_client_auth()
             .with_single_cert(
@@ -327,8 +337,48 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn half_of_a_handshake_message_keeps_a_session_neither_from_speaking_nor_from_hearing() {
+        let (mut session, client) = pair();
+        let secrets = client.dangerous_extract_secrets().unwrap();
+        let (mut seq, ConnectionTrafficSecrets::Aes256Gcm { key, iv }) = secrets.tx else {
+            panic!("the server knows no other suite of TLS 1.3");
+        };
+        let key = LessSafeKey::new(UnboundKey::new(&AES_256_GCM, key.as_ref()).unwrap());
+        // RFC 8446 5.2: the plaintext with its type behind it; the number of the record goes into the nonce.
+        let mut record = |kind: u8, plain: &[u8]| {
+            let mut nonce: [u8; 12] = iv.as_ref().try_into().unwrap();
+            nonce[4..].iter_mut().zip(u64::to_be_bytes(seq)).for_each(|(byte, of_seq)| *byte ^= of_seq);
+            seq += 1;
+            let mut sealed = [plain, &[kind]].concat();
+            let header = [23, 3, 3, 0, (sealed.len() + 16) as u8];
+            let nonce = Nonce::assume_unique_for_key(nonce);
+            key.seal_in_place_append_tag(nonce, Aad::from(header), &mut sealed).unwrap();
+            [&header[..], &sealed].concat()
+        };
+        let hear = |session: &mut Session, bytes: &[u8]| {
+            let mut bytes = [session.unfinished(), bytes].concat();
+            let (mut heard, mut answer) = (Vec::new(), Vec::new());
+            session.receive(&mut bytes, |plain| heard.extend_from_slice(plain), &mut answer).unwrap();
+            heard
+        };
+        // A certificate that nobody has asked for would end the session, once it is whole.
+        assert_eq!(hear(&mut session, &record(22, &[11, 0, 1])), b"");
+        assert!(!session.unfinished().is_empty());
+        let (mut sealed, mut end) = (Vec::new(), Vec::new());
+        session.seal(b"spoken", &mut sealed);
+        assert_eq!(sealed.len(), 5 + 6 + 1 + 16);
+        assert_eq!(hear(&mut session, &record(22, &[0])), b"");
+        // Half of a record behind it.
+        let more = record(22, &[0, 0]);
+        assert_eq!(hear(&mut session, &more[..9]), b"");
+        assert_eq!(hear(&mut session, &more[9..]), b"");
+        session.finish(&mut end);
+        assert_eq!(end.len(), 5 + 2 + 1 + 16);
+    }
+
+    #[test]
     fn a_session_whose_keys_are_used_up_says_so_and_ends_in_order() {
-        let (mut session, mut client) = pair(64);
+        let (mut session, mut client) = pair_of(&version::TLS12, 64);
         let mut count = 0;
         loop {
             let mut wire = Vec::new();
