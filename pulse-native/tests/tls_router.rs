@@ -104,3 +104,54 @@ fn what_one_turn_says_to_a_client_is_in_as_few_records_as_can_be() {
         assert_eq!((came, fewest), (expected, expected), "{} bytes", message.len());
     }
 }
+
+#[test]
+fn failed_handshakes_are_counted_by_reason() {
+    let files = Files::new("counted");
+    let server = start(&files, |config| config.metrics.enabled = true);
+    let other = Files::new("other");
+    let mut hello = Vec::new();
+    secure(&files.trusting(), io::empty()).conn.write_tls(&mut hello).unwrap();
+    let mut unknown = (*files.trusting()).clone();
+    unknown.alpn_protocols = vec![b"h2".to_vec()];
+    let handshake = |config: ClientConfig| {
+        let mut stream = secure(&Arc::new(config), dial(server.addr));
+        stream.conn.complete_io(&mut stream.sock).expect_err("this handshake fails");
+    };
+    let say = |bytes: &[u8]| dial(server.addr).write_all(bytes).unwrap();
+
+    handshake((*other.trusting()).clone());
+    handshake(unknown);
+    say(b"GET /health HTTP/1.1\r\n\r\n");
+    say(&[0; 100]);
+    say(b"");
+    say(&hello[..hello.len() / 2]);
+    // After its handshake a session may end as it likes.
+    let (ended, _) = client(&server, &files.trusting());
+    drop(ended);
+    let mut changed = secure(&files.trusting(), dial(server.addr));
+    changed.conn.complete_io(&mut changed.sock).unwrap();
+    changed.sock.write_all(&[23, 3, 3, 0, 20]).unwrap();
+    changed.sock.write_all(&[0; 20]).unwrap();
+    changed.read(&mut [0; 1]).expect_err("a record that cannot be read ends the session");
+
+    let count = |reason: &str, value| {
+        server.wait_for_metric(&format!("pulse_tls_handshakes_failed_total{{reason=\"{reason}\"}}"), value);
+    };
+    for (reason, value) in
+        [("rejected", 1), ("incompatible", 1), ("plain", 1), ("invalid", 1), ("closed", 2), ("timeout", 0)]
+    {
+        count(reason, value);
+    }
+}
+
+#[test]
+fn a_handshake_that_is_not_over_in_time_is_counted() {
+    let files = Files::new("slow");
+    let server = start(&files, |config| {
+        config.metrics.enabled = true;
+        config.server.handshake_timeout_ms = 50;
+    });
+    let _silent = dial(server.addr);
+    server.wait_for_metric("pulse_tls_handshakes_failed_total{reason=\"timeout\"}", 1);
+}

@@ -8,6 +8,7 @@ use super::conn::{Key, Phase};
 use super::read::HEAD_MAX;
 use super::{READ, Shard};
 use crate::engine::Engine;
+use crate::metrics::HandshakeFailed;
 use crate::sys;
 use crate::tls::{Fault, Session, UNFINISHED};
 
@@ -35,6 +36,9 @@ impl<E: Engine> Shard<E> {
             Ok(len @ 1..) => held + len,
             Err(Errno::WOULDBLOCK) => return None,
             Ok(0) | Err(_) => {
+                if tls.is_handshaking() {
+                    self.metrics.handshake_failed(HandshakeFailed::Closed);
+                }
                 self.remove(key);
                 return None;
             }
@@ -49,7 +53,12 @@ impl<E: Engine> Shard<E> {
             },
             &mut answer,
         );
-        let has_ended = tls.has_ended();
+        let (has_ended, is_handshaking) = (tls.has_ended(), tls.is_handshaking());
+        if let Err(fault) = &received
+            && is_handshaking
+        {
+            self.metrics.handshake_failed(fault.failed());
+        }
         self.net.out.send_wire(key, conn, &answer);
         match received {
             Ok(()) => {}
@@ -71,6 +80,9 @@ impl<E: Engine> Shard<E> {
             return Some(end);
         }
         if has_ended {
+            if is_handshaking {
+                self.metrics.handshake_failed(HandshakeFailed::Closed);
+            }
             self.remove(key);
         }
         None

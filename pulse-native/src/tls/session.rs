@@ -9,6 +9,8 @@ use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
 use rustls::unbuffered::{ConnectionState, EncodeError, EncodeTlsData, EncryptError, InsufficientSizeError};
 use rustls::{InvalidMessage, ServerConfig};
 
+use crate::metrics::HandshakeFailed;
+
 /// No record holds more plaintext.
 pub(crate) const RECORD: usize = 16 << 10;
 
@@ -239,6 +241,20 @@ fn write_over(
         written = write(&mut wire[at..]);
     }
     Some(at + written.ok()?)
+}
+
+impl Fault {
+    /// What a handshake that ends by it counts as.
+    pub(crate) fn failed(&self) -> HandshakeFailed {
+        match self {
+            Self::Plain => HandshakeFailed::Plain,
+            Self::Tls(rustls::Error::PeerIncompatible(_) | rustls::Error::NoApplicationProtocol) => {
+                HandshakeFailed::Incompatible
+            }
+            Self::Tls(rustls::Error::AlertReceived(_)) => HandshakeFailed::Rejected,
+            Self::Tls(_) => HandshakeFailed::Invalid,
+        }
+    }
 }
 
 impl std::fmt::Debug for Session {
