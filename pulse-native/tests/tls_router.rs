@@ -106,6 +106,42 @@ fn what_one_turn_says_to_a_client_is_in_as_few_records_as_can_be() {
 }
 
 #[test]
+fn connections_of_one_address_count_as_they_do_without_tls() {
+    let files = Files::new("address");
+    let server = start(&files, |config| {
+        config.limits.max_connections_per_address = 2;
+        config.metrics.enabled = true;
+    });
+    let config = files.trusting();
+    let (first, _second) = (client(&server, &config), client(&server, &config));
+    let host = server.addr;
+    let upgrade = format!(
+        "GET /ws HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    );
+    // Read by the shard, and, for the line before it, by hyper.
+    for request in [upgrade.clone(), format!("\r\n{upgrade}")] {
+        let mut stream = secure(&config, dial(server.addr));
+        stream.write_all(request.as_bytes()).unwrap();
+        let (mut answer, mut buf) = (String::new(), [0; 1024]);
+        while !answer.ends_with("this address has as many connections as one may have") {
+            let len = stream.read(&mut buf).expect("the answer comes whole");
+            assert!(len > 0, "{answer}");
+            answer.push_str(str::from_utf8(&buf[..len]).unwrap());
+        }
+        assert!(answer.starts_with("HTTP/1.1 429 ") && answer.contains("retry-after: "), "{answer}");
+    }
+    assert_eq!(server.metric("pulse_refused_total{reason=\"address\"}"), 2);
+    // A handshake alone takes no place, and one that has ended gives its own back.
+    let mut waiting = secure(&config, dial(server.addr));
+    waiting.conn.complete_io(&mut waiting.sock).unwrap();
+    drop(first);
+    server.wait_for_metric("pulse_connections_active", 1);
+    let _third = websocket(server.addr, waiting);
+    server.wait_for_metric("pulse_connections_active", 2);
+}
+
+#[test]
 fn failed_handshakes_are_counted_by_reason() {
     let files = Files::new("counted");
     let server = start(&files, |config| config.metrics.enabled = true);
