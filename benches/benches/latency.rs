@@ -32,12 +32,12 @@ fn publish(c: &mut Criterion) {
         let room = format!("room:{subscribers}");
         let mut clients: Vec<Client> = (0..subscribers)
             .map(|_| {
-                let mut client = Client::connect(addr, Dialect::V1).expect("the server accepts");
+                let mut client = Client::connect(&addr.into(), Dialect::V1).expect("the server accepts");
                 client.subscribe(&room).expect("anyone may subscribe");
                 client
             })
             .collect();
-        let mut publisher = Client::connect(addr, Dialect::V1).expect("the server accepts");
+        let mut publisher = Client::connect(&addr.into(), Dialect::V1).expect("the server accepts");
         let publication = Client::publication(Dialect::V1, &room, &[0x61; 64]);
         let mut buffer = vec![0; 64 * 1024];
         group.bench_function(BenchmarkId::from_parameter(subscribers), |b| {

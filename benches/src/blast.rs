@@ -51,7 +51,7 @@ pub fn blast(
     let process = server.process();
     let mut clients = Vec::new();
     for _ in 0..count {
-        let mut client = Client::connect(server.addr(), dialect)?;
+        let mut client = Client::connect(server.target(), dialect)?;
         client.subscribe("room")?;
         client.set_nonblocking()?;
         clients.push(client);

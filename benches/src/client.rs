@@ -1,11 +1,13 @@
 //! A client that is no more than a socket: bytes prepared beforehand go out, frames that come in are counted.
 
-use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 use pulse_core::wire::{self, Connect, Frame, Payload, Publish, Subscribe};
+
+use crate::Target;
+use crate::stream::Stream;
 
 /// How a client speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,7 +23,7 @@ pub enum Dialect {
 /// One connection. Blocking until [`set_nonblocking`](Self::set_nonblocking).
 #[derive(Debug)]
 pub struct Client {
-    stream: TcpStream,
+    stream: Stream,
     dialect: Dialect,
     upgraded: bool,
     /// Bytes of an incomplete head or WebSocket frame.
@@ -34,10 +36,10 @@ impl Client {
     /// Connects and asks for the upgrade; [`read`](Self::read) takes the answer.
     ///
     /// # Errors
-    /// As [`TcpStream::connect`] and [`Write::write_all`].
-    pub fn begin(addr: SocketAddr, dialect: Dialect) -> io::Result<Self> {
-        let mut stream = TcpStream::connect(addr)?;
-        stream.set_nodelay(true)?;
+    /// As [`TcpStream::connect`](std::net::TcpStream::connect) and [`write_all`](Self::write_all).
+    pub fn begin(target: &Target, dialect: Dialect) -> io::Result<Self> {
+        let mut stream = Stream::connect(target)?;
+        let addr = target.addr;
         let protocol = if dialect == Dialect::V1 { "Sec-WebSocket-Protocol: pulse.v1\r\n" } else { "" };
         let request = format!(
             "GET /ws HTTP/1.1\r\nHost: {addr}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
@@ -51,9 +53,9 @@ impl Client {
     ///
     /// # Errors
     /// If the server refuses, or does not answer within ten seconds.
-    pub fn connect(addr: SocketAddr, dialect: Dialect) -> io::Result<Self> {
-        let mut client = Self::begin(addr, dialect)?;
-        client.stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    pub fn connect(target: &Target, dialect: Dialect) -> io::Result<Self> {
+        let mut client = Self::begin(target, dialect)?;
+        client.stream.set_read_timeout(Duration::from_secs(10))?;
         let (mut buffer, mut seen) = (vec![0; 64 * 1024], 0);
         while !client.upgraded {
             client.read_some(&mut buffer, |_| seen += 1)?;
@@ -120,7 +122,7 @@ impl Client {
     /// # Errors
     /// If the system refuses.
     pub fn set_nonblocking(&self) -> io::Result<()> {
-        self.stream.set_nonblocking(true)
+        self.stream.set_nonblocking()
     }
 
     /// Bounds what the kernel keeps of what was written and the server has not room for; it takes about twice as much.
@@ -134,7 +136,7 @@ impl Client {
     /// Writes some of `bytes`.
     ///
     /// # Errors
-    /// As [`Write::write`].
+    /// As [`Write::write`](std::io::Write::write).
     pub fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.stream.write(bytes)
     }
@@ -142,7 +144,7 @@ impl Client {
     /// Writes all of `bytes`, which has to fit into the socket's buffer if the client does not wait.
     ///
     /// # Errors
-    /// As [`Write::write_all`].
+    /// As [`Write::write_all`](std::io::Write::write_all).
     pub fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.stream.write_all(bytes)
     }
@@ -150,7 +152,7 @@ impl Client {
     /// Reads once and hands each frame, without its prefix, or each raw message to `on`. 0 bytes are the end of the stream.
     ///
     /// # Errors
-    /// As [`Read::read`], and if the server refuses the upgrade.
+    /// As [`Read::read`](std::io::Read::read), and if the server refuses the upgrade.
     pub fn read(&mut self, buffer: &mut [u8], mut on: impl FnMut(&[u8])) -> io::Result<usize> {
         let kept = self.rest.len();
         if kept >= buffer.len() {

@@ -48,14 +48,14 @@ impl FanOut {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let mut subscribers = Vec::new();
         for n in 0..self.subscribers {
-            let mut client = Client::connect(server.addr(), dialect)?;
+            let mut client = Client::connect(server.target(), dialect)?;
             client.subscribe("room")?;
             client.set_nonblocking()?;
             epoll::add(&epoll, &client, epoll::EventData::new_u64(n as u64), epoll::EventFlags::IN)?;
             subscribers.push((client, 0_u64));
         }
         // Not subscribed: it only writes.
-        let mut publisher = Client::connect(server.addr(), dialect)?;
+        let mut publisher = Client::connect(server.target(), dialect)?;
         let mut result = FanOutResult::default();
         let mut buffer = vec![0; 1 << 20];
         let mut events = Vec::with_capacity(1024);

@@ -12,6 +12,7 @@ mod presence;
 mod process;
 mod server;
 mod storm;
+mod stream;
 
 pub use blast::{Blast, blast};
 pub use client::{Client, Dialect};
@@ -23,3 +24,4 @@ pub use presence::{Turnover, TurnoverResult};
 pub use process::Process;
 pub use server::Server;
 pub use storm::{Crowd, Storm, StormResult};
+pub use stream::Target;

@@ -1,18 +1,25 @@
 //! A server in a process of its own, so that its costs are its own.
 
-use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::fs;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::{Cores, Process};
+use crate::stream::Stream;
+use crate::{Cores, Process, Target};
+
+/// What every Pulse is started with.
+const OWN: [&str; 4] = ["--metrics-enabled", "false", "--logging-level", "warn"];
 
 /// A server on a free port of the loopback interface.
 #[derive(Debug)]
 pub struct Server {
     child: Child,
-    addr: SocketAddr,
+    target: Target,
+    /// Holds its certificate, and goes when it ends.
+    folder: Option<Folder>,
 }
 
 impl Server {
@@ -22,9 +29,35 @@ impl Server {
     /// If the binary is not there, does not start or does not answer within ten seconds.
     pub fn start(args: &[&str], cores: Option<&Cores>) -> io::Result<Self> {
         Self::spawn(&beside("pulse")?, cores, |port| {
-            let own = ["--port", port, "--metrics-enabled", "false", "--logging-level", "warn"];
-            own.iter().chain(args).map(ToString::to_string).collect()
+            OWN.iter().chain(&["--port", port]).chain(args).map(ToString::to_string).collect()
         })
+    }
+
+    /// As [`start`](Self::start), over TLS, with a certificate of its own by `pulse dev-cert`.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start), and if no certificate can be made.
+    pub fn start_tls(args: &[&str], cores: Option<&Cores>) -> io::Result<Self> {
+        let binary = beside("pulse")?;
+        let folder = Folder(std::env::temp_dir().join(format!("pulse-bench-{}", std::process::id())));
+        let name = |file: &str| folder.0.join(file).display().to_string();
+        let (cert, key) = (name("cert.pem"), name("key.pem"));
+        let mut command = Command::new(&binary);
+        command.args(["dev-cert", "--force", "--out"]).arg(&folder.0).stdout(Stdio::null());
+        if !command.status()?.success() {
+            return Err(io::Error::other("`pulse dev-cert` made no certificate"));
+        }
+        let args = ["--tls-cert", &cert, "--tls-key", &key].into_iter().chain(args.iter().copied());
+        let args: Vec<&str> = args.collect();
+        let certificate = fs::read(&cert)?;
+        let mut server = Self::spawn_at(
+            &binary,
+            cores,
+            |addr| Target::secure(addr, &certificate),
+            |port| OWN.iter().chain(&["--port", port]).chain(&args).map(ToString::to_string).collect(),
+        )?;
+        server.folder = Some(folder);
+        Ok(server)
     }
 
     /// Starts Bun with `benches/peers/bun-server.mjs` in the same way.
@@ -42,14 +75,24 @@ impl Server {
     }
 
     fn spawn(binary: &Path, cores: Option<&Cores>, args: impl Fn(&str) -> Vec<String>) -> io::Result<Self> {
+        Self::spawn_at(binary, cores, |addr| Ok(addr.into()), args)
+    }
+
+    fn spawn_at(
+        binary: &Path,
+        cores: Option<&Cores>,
+        target: impl Fn(SocketAddr) -> io::Result<Target>,
+        args: impl Fn(&str) -> Vec<String>,
+    ) -> io::Result<Self> {
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let target = target(SocketAddr::from(([127, 0, 0, 1], port)))?;
         let mut command = Command::new(binary);
         command.args(args(&port.to_string())).stdin(Stdio::null()).stdout(Stdio::null());
         let child = match cores {
             Some(cores) => cores.place(|| command.spawn())?,
             None => command.spawn()?,
         };
-        let mut server = Self { child, addr: SocketAddr::from(([127, 0, 0, 1], port)) };
+        let mut server = Self { child, target, folder: None };
         let begin = Instant::now();
         while !server.is_healthy() {
             if let Some(status) = server.child.try_wait()? {
@@ -65,8 +108,8 @@ impl Server {
 
     /// Where it listens.
     #[must_use]
-    pub fn addr(&self) -> SocketAddr {
-        self.addr
+    pub fn target(&self) -> &Target {
+        &self.target
     }
 
     /// Its costs.
@@ -76,11 +119,12 @@ impl Server {
     }
 
     fn is_healthy(&self) -> bool {
-        let Ok(mut stream) = TcpStream::connect(self.addr) else { return false };
+        let Ok(mut stream) = Stream::connect(&self.target) else { return false };
         let request = b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
-        let mut answer = Vec::new();
-        stream.write_all(request).and_then(|()| stream.read_to_end(&mut answer)).is_ok()
-            && answer.starts_with(b"HTTP/1.1 200")
+        let mut buffer = vec![0; 64 << 10];
+        // The status line comes in one piece.
+        let answer = stream.write_all(request).and_then(|()| stream.read(&mut buffer));
+        answer.is_ok_and(|len| buffer[..len].starts_with(b"HTTP/1.1 200"))
     }
 }
 
@@ -89,6 +133,17 @@ impl Drop for Server {
         // It may have ended by itself; either way it is reaped.
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// A folder that goes with its owner.
+#[derive(Debug)]
+struct Folder(PathBuf);
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // A folder that is left over harms nobody, and the next server writes over what is in it.
+        let _ = fs::remove_dir_all(&self.0);
     }
 }
 

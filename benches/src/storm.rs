@@ -74,7 +74,7 @@ impl Storm {
         let mut settled = 0;
         while settled < self.count {
             while crowd.clients.len() < self.count && crowd.clients.len() < settled + self.at_once {
-                let client = Client::begin(server.addr(), dialect)?;
+                let client = Client::begin(server.target(), dialect)?;
                 client.set_nonblocking()?;
                 crowd.add(client)?;
             }

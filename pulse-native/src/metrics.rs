@@ -24,6 +24,8 @@ use pulse_core::Stats;
 use pulse_core::wire::{CLOSES, ERRORS};
 use tokio::net::TcpListener;
 
+use crate::api::METHOD_NAMES;
+
 /// The content type of OpenMetrics text.
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -43,6 +45,8 @@ pub struct ShardMetrics {
     errors: [AtomicU64; ERRORS.len()],
     closed: [AtomicU64; CLOSES.len()],
     refused: [AtomicU64; REFUSALS.len()],
+    handshakes: [AtomicU64; HANDSHAKES.len()],
+    api: [[AtomicU64; STATUSES.len()]; API.len()],
     unsent: AtomicU64,
     latency: [AtomicU64; BOUNDS_US.len() + 1],
     latency_ns: AtomicU64,
@@ -68,6 +72,23 @@ impl ShardMetrics {
         self.refused[refused as usize].fetch_add(1, Relaxed);
     }
 
+    /// Counts a TLS handshake that failed.
+    pub fn handshake_failed(&self, why: HandshakeFailed) {
+        self.handshakes[why as usize].fetch_add(1, Relaxed);
+    }
+
+    /// Counts a request of the HTTP API, by its method and the status of its answer. `None` stands for all paths that are no
+    /// method's.
+    pub fn api_answered(&self, method: Option<&str>, status: u16) {
+        let method = API.iter().position(|name| Some(*name) == method).unwrap_or(API.len() - 1);
+        let class = match status {
+            ..400 => 0,
+            400..500 => 1,
+            500.. => 2,
+        };
+        self.api[method][class].fetch_add(1, Relaxed);
+    }
+
     /// Counts one turn that took `elapsed` from its first input to its last byte written.
     pub fn latency(&self, elapsed: Duration) {
         let bucket = BOUNDS_US.iter().position(|&bound| elapsed <= Duration::from_micros(bound));
@@ -91,6 +112,36 @@ pub enum Refused {
 
 /// The label's values, by [`Refused`].
 const REFUSALS: [&str; 4] = ["full", "address", "origin", "invalid"];
+
+/// Why a TLS handshake failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HandshakeFailed {
+    /// A request came without TLS.
+    Plain,
+    /// Both sides have no version, suite or protocol in common.
+    Incompatible,
+    /// The client does not want to go on: most often it does not trust the certificate.
+    Rejected,
+    /// What came is no handshake.
+    Invalid,
+    /// The client ended the connection.
+    Closed,
+    /// It was not over in time.
+    Timeout,
+}
+
+/// The label's values, by [`HandshakeFailed`].
+const HANDSHAKES: [&str; 6] = ["plain", "incompatible", "rejected", "invalid", "closed", "timeout"];
+
+/// The label's values for the statuses of answers: up to 399, up to 499, all others.
+const STATUSES: [&str; 3] = ["2xx", "4xx", "5xx"];
+
+/// The label's values for what a request of the API asks for; the last one stands for paths that are no method's.
+const API: [&str; METHOD_NAMES.len() + 1] = {
+    let mut names = ["other"; METHOD_NAMES.len() + 1];
+    names.split_at_mut(METHOD_NAMES.len()).0.copy_from_slice(&METHOD_NAMES);
+    names
+};
 
 /// Everything that `/metrics` shows, for these shards.
 #[must_use]
@@ -231,9 +282,26 @@ impl Shards {
             &shard.closed[at]
         })?;
         self.family(encoder, refusals, "reason", REFUSALS.into_iter(), |shard, at| &shard.refused[at])?;
+        let handshakes = ("pulse_tls_handshakes_failed", "TLS handshakes that failed");
+        self.family(encoder, handshakes, "reason", HANDSHAKES.into_iter(), |shard, at| {
+            &shard.handshakes[at]
+        })?;
+        self.api(encoder)?;
         let help = "Bytes written that sockets have not taken yet";
         let unsent = encoder.encode_descriptor("pulse_unsent_bytes", help, None, MetricType::Gauge)?;
         ConstGauge::new(self.sum(|shard| &shard.unsent)).encode(unsent)
+    }
+
+    fn api(&self, encoder: &mut DescriptorEncoder<'_>) -> std::fmt::Result {
+        let help = "Requests of the HTTP API, by method and status of the answer";
+        let mut family = encoder.encode_descriptor("pulse_api_requests", help, None, MetricType::Counter)?;
+        for (method, name) in API.into_iter().enumerate() {
+            for (class, status) in STATUSES.into_iter().enumerate() {
+                let count = ConstCounter::new(self.sum(|shard| &shard.api[method][class]));
+                count.encode(family.encode_family(&[("method", name), ("status", status)])?)?;
+            }
+        }
+        Ok(())
     }
 
     fn latency(&self, encoder: &mut DescriptorEncoder<'_>) -> std::fmt::Result {
@@ -321,6 +389,12 @@ mod tests {
         stats.errors[1] = 200;
         shards[1].store(&stats, 18);
         shards[1].refused(Refused::Origin);
+        for shard in &shards {
+            shard.handshake_failed(HandshakeFailed::Rejected);
+            shard.api_answered(Some("publish"), 200);
+            shard.api_answered(None, 404);
+        }
+        shards[1].api_answered(Some("batch"), 503);
         shards[0].latency(Duration::ZERO);
         shards[0].latency(Duration::from_micros(50));
         shards[1].latency(Duration::from_micros(51));
@@ -356,6 +430,12 @@ mod tests {
             &format!("pulse_disconnects_total{{type=\"{}\"}} 32", CLOSES[2].name),
             "pulse_refused_total{reason=\"origin\"} 2",
             "pulse_refused_total{reason=\"full\"} 0",
+            "pulse_tls_handshakes_failed_total{reason=\"rejected\"} 2",
+            "pulse_tls_handshakes_failed_total{reason=\"timeout\"} 0",
+            "pulse_api_requests_total{method=\"publish\",status=\"2xx\"} 2",
+            "pulse_api_requests_total{method=\"publish\",status=\"4xx\"} 0",
+            "pulse_api_requests_total{method=\"batch\",status=\"5xx\"} 1",
+            "pulse_api_requests_total{method=\"other\",status=\"4xx\"} 2",
             &format!("pulse_errors_total{{type=\"{}\"}} 212", ERRORS[1].name),
             &format!("pulse_errors_total{{type=\"{}\"}} 0", ERRORS[0].name),
             "pulse_latency_seconds_bucket{le=\"0.00005\"} 2",

@@ -1,27 +1,12 @@
 //! What clients do, seen over real sockets from the other side: the metrics.
 
+mod api_support;
 mod e2e_support;
 
-use std::time::Instant;
-
-use e2e_support::{PATIENCE, Running, ack, ask, publication, publish, unsubscribe};
+use api_support::{post, send};
+use e2e_support::{Running, ack, publication, publish, unsubscribe};
 use pulse_core::wire::ErrorCode;
-
-/// A metric's value as of now.
-fn metric(server: &Running, name: &str) -> u64 {
-    let metrics = server.metrics.expect("the test has switched metrics on");
-    let text = ask(metrics, "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
-    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-    line.unwrap_or_else(|| panic!("{name} is not in\n{text}")).parse().expect("counters are whole numbers")
-}
-
-/// Waits for a value: counters are shown at the end of a turn, just after its answers are sent.
-fn wait_for(server: &Running, name: &str, value: u64) {
-    let start = Instant::now();
-    while metric(server, name) != value {
-        assert!(start.elapsed() < PATIENCE, "{name} did not become {value}: {}", metric(server, name));
-    }
-}
+use serde_json::json;
 
 #[test]
 fn metrics_count_what_clients_do() {
@@ -36,7 +21,7 @@ fn metrics_count_what_clients_do() {
     old.expect(&publication("c", b"counted"));
     b.send(&[unsubscribe(3, "nowhere")]);
     b.expect_error(3, ErrorCode::NOT_SUBSCRIBED);
-    wait_for(&server, "pulse_errors_total{type=\"not_subscribed\"}", 1);
+    server.wait_for_metric("pulse_errors_total{type=\"not_subscribed\"}", 1);
     for (name, value) in [
         ("pulse_connections_total", 3),
         ("pulse_connections_active", 3),
@@ -53,10 +38,33 @@ fn metrics_count_what_clients_do() {
         ("pulse_disconnects_total{type=\"shutdown\"}", 0),
         ("pulse_errors_total{type=\"invalid_frame\"}", 0),
     ] {
-        assert_eq!(metric(&server, name), value, "{name}");
+        assert_eq!(server.metric(name), value, "{name}");
     }
     drop((a, b));
-    wait_for(&server, "pulse_connections_active", 1);
-    assert_eq!(metric(&server, "pulse_channels_active"), 1);
-    assert_eq!(metric(&server, "pulse_connections_total"), 3);
+    server.wait_for_metric("pulse_connections_active", 1);
+    assert_eq!(server.metric("pulse_channels_active"), 1);
+    assert_eq!(server.metric("pulse_connections_total"), 3);
+}
+
+#[test]
+fn requests_of_the_api_are_counted_by_method_and_status() {
+    let server = Running::start_with(|config| config.metrics.enabled = true);
+    let publication = json!({"channel": "c", "payload": 1});
+    assert_eq!(post(server.addr, "publish", &publication).status, 200);
+    assert_eq!(post(server.addr, "publish", &publication).status, 200);
+    assert_eq!(post(server.addr, "publish", &json!({})).status, 400);
+    assert_eq!(post(server.addr, "nothing", &json!({})).status, 404);
+    assert_eq!(send(server.addr, "GET", "/api/v1/openapi.json", &[], b"").status, 200);
+    // What is no request of the API.
+    assert_eq!(send(server.addr, "GET", "/publish", &[], b"").status, 404);
+    for (labels, value) in [
+        (r#"method="publish",status="2xx""#, 2),
+        (r#"method="publish",status="4xx""#, 1),
+        (r#"method="publish",status="5xx""#, 0),
+        (r#"method="batch",status="2xx""#, 0),
+        (r#"method="other",status="2xx""#, 1),
+        (r#"method="other",status="4xx""#, 1),
+    ] {
+        assert_eq!(server.metric(&format!("pulse_api_requests_total{{{labels}}}")), value, "{labels}");
+    }
 }

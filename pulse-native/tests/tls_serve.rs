@@ -185,6 +185,30 @@ fn what_is_no_handshake_ends_and_harms_nobody() {
 }
 
 #[test]
+fn a_handshake_message_in_more_pieces_than_anybody_sends_ends_and_harms_nobody() {
+    let files = Files::new("pieces");
+    let host = start(&files);
+    let mut bystander = websocket(host.addr, secure(&files.trusting(), dial(host.addr)));
+    // A ClientHello of nearly 64 KiB, in whole records and byte by byte.
+    let hello = [&[1, 0, 0xff, 0xf0][..], &[0; 0xfff0]].concat();
+    for each in [16 << 10, 1_000, 1] {
+        let mut stream = dial(host.addr);
+        for piece in hello.chunks(each) {
+            let mut record = vec![0x16, 3, 1];
+            record.extend((piece.len() as u16).to_be_bytes());
+            record.extend(piece);
+            // It may be closed already.
+            if stream.write_all(&record).is_err() {
+                break;
+            }
+        }
+        rest(&mut stream);
+    }
+    bystander.send(Message::text("still here")).unwrap();
+    assert_eq!(bystander.read().unwrap(), Message::text("still here"));
+}
+
+#[test]
 fn a_record_that_was_changed_on_the_way_ends_the_websocket() {
     let files = Files::new("changed");
     let host = start(&files);

@@ -29,7 +29,7 @@ fn slope(count: usize, channel: impl Fn(usize) -> String) -> Result<f64, Box<dyn
         if n == count / 2 {
             half = server.process().resident();
         }
-        let mut client = Client::connect(server.addr(), Dialect::V1)?;
+        let mut client = Client::connect(server.target(), Dialect::V1)?;
         client.subscribe(&channel(n))?;
         clients.push(client);
     }

@@ -1,4 +1,5 @@
-//! `loadgen SCENARIO [--rounds N] [--shards N] [--cores LIST]`: Pulse and Bun in turn under the same load.
+//! `loadgen SCENARIO [--rounds N] [--shards N] [--cores LIST] [--tls]`: Pulse and Bun in turn under the same load, or Pulse
+//! without and with TLS.
 //!
 //! `--rounds`, by default 5: each scenario runs this often, everything that is compared once a round; figures of
 //! different rounds are not compared, since a machine's speed drifts.
@@ -6,6 +7,9 @@
 //! `--cores`, by default all, as in `0,1`: one CPU for Bun and for Pulse with one shard, one a shard otherwise, and the load
 //! on those that are left. Where none is left the two share all, and the output says so: such figures tell whether more
 //! shards help a machine of this size, not what a shard can do.
+//!
+//! `--tls`: no Bun and no second number of shards, by default one; Pulse over plain TCP and over TLS 1.3 instead, with the
+//! certificate of `pulse dev-cert`. Every handshake is a full one.
 //!
 //! Both servers keep up to 16 MiB for a slow reader, which is Bun's default. Bun (uWebSockets) comes by `npm ci` in
 //! `benches/peers`.
@@ -73,6 +77,7 @@ struct Contender {
     name: String,
     /// 0 is Bun.
     shards: usize,
+    tls: bool,
     cores: Cores,
 }
 
@@ -96,7 +101,8 @@ impl Contender {
             "--channels-slow-consumer",
             "drop_oldest",
         ];
-        (scenario.run)(&Server::start(&args, Some(&self.cores))?, Dialect::V1)
+        let start = if self.tls { Server::start_tls } else { Server::start };
+        (scenario.run)(&start(&args, Some(&self.cores))?, Dialect::V1)
     }
 }
 
@@ -104,24 +110,37 @@ impl Contender {
 struct Wanted {
     scenario: String,
     rounds: usize,
-    shards: usize,
+    shards: Option<usize>,
     cores: Vec<usize>,
+    tls: bool,
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let Wanted { scenario, rounds, shards, cores } = wanted()?;
+    let Wanted { scenario, rounds, shards, cores, tls } = wanted()?;
     let scenarios: Vec<&Scenario> =
         SCENARIOS.iter().filter(|it| scenario == "all" || scenario == it.name).collect();
     if scenarios.is_empty() {
         let names: Vec<&str> = SCENARIOS.iter().map(|scenario| scenario.name).collect();
         return Err(format!("{scenario:?} is no scenario; there are {} and all", names.join(", ")).into());
     }
-    let mut contenders = vec![Contender { name: "Pulse".into(), shards: 1, cores: Cores::split(&cores, 1) }];
-    if shards > 1 {
-        let (name, cores) = (format!("Pulse, {shards} shards"), Cores::split(&cores, shards));
-        contenders.push(Contender { name, shards, cores });
-    }
-    contenders.push(Contender { name: "Bun".into(), shards: 0, cores: Cores::split(&cores, 1) });
+    let contender = |name: &str, shards: usize, tls| Contender {
+        name: name.into(),
+        shards,
+        tls,
+        cores: Cores::split(&cores, shards.max(1)),
+    };
+    let contenders = if tls {
+        let shards = shards.unwrap_or(1);
+        vec![contender("plain", shards, false), contender("TLS", shards, true)]
+    } else {
+        let shards = shards.unwrap_or(2);
+        let mut contenders = vec![contender("Pulse", 1, false)];
+        if shards > 1 {
+            contenders.push(contender(&format!("Pulse, {shards} shards"), shards, false));
+        }
+        contenders.push(contender("Bun", 0, false));
+        contenders
+    };
     for contender in &contenders {
         println!("{}: {}", contender.name, contender.cores);
     }
@@ -140,14 +159,15 @@ fn main() -> Result<(), Box<dyn Error>> {
                 results.push(figures.map_err(place)?);
             }
         }
-        taking_part.sort_by_key(|(contender, _)| (contender.shards == 0, contender.shards));
+        taking_part.sort_by_key(|(contender, _)| (contender.shards == 0, contender.shards, contender.tls));
         print(scenario, rounds, &taking_part);
     }
     Ok(())
 }
 
 fn wanted() -> Result<Wanted, Box<dyn Error>> {
-    let mut wanted = Wanted { scenario: "all".into(), rounds: 5, shards: 2, cores: Cores::available()? };
+    let mut wanted =
+        Wanted { scenario: "all".into(), rounds: 5, shards: None, cores: Cores::available()?, tls: false };
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
         let mut number = || -> Result<usize, String> {
@@ -156,14 +176,18 @@ fn wanted() -> Result<Wanted, Box<dyn Error>> {
         };
         match &*arg {
             "--rounds" => wanted.rounds = number()?,
-            "--shards" => wanted.shards = number()?,
+            "--shards" => wanted.shards = Some(number()?),
+            "--tls" => wanted.tls = true,
             "--cores" => {
                 let list = args.next().unwrap_or_default();
                 let cores: Result<Vec<usize>, _> = list.split(',').map(str::parse).collect();
                 wanted.cores = cores.map_err(|_| "--cores takes the numbers of CPUs, such as 0,1")?;
             }
             name if !name.starts_with('-') => wanted.scenario = arg,
-            _ => return Err(format!("{arg} is no option; there are --rounds, --shards and --cores").into()),
+            _ => {
+                let known = "--rounds, --shards, --cores and --tls";
+                return Err(format!("{arg} is no option; there are {known}").into());
+            }
         }
     }
     Ok(wanted)

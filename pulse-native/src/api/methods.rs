@@ -12,8 +12,8 @@ use super::value::Value;
 use super::{Api, Kind};
 use crate::engine::Engine;
 
-/// Every method but `batch`, which is made of them.
-const METHODS: [&str; 9] = [
+/// Every method. The last one, `batch`, is made of the others.
+pub(crate) const NAMES: [&str; 10] = [
     "publish",
     "broadcast",
     "subscribe",
@@ -23,7 +23,11 @@ const METHODS: [&str; 9] = [
     "presence_count",
     "channels",
     "info",
+    "batch",
 ];
+
+/// What a batch may hold.
+const METHODS: &[&str] = NAMES.split_at(NAMES.len() - 1).0;
 
 /// Requests in a batch, and channels of a broadcast.
 const MAX_LIST: usize = 1_000;
@@ -36,12 +40,11 @@ const MAX_REASON: usize = 123;
 
 /// Whether a path's last part names a method.
 pub(super) fn check_method(name: &str) -> Result<(), Error> {
-    if name == "batch" || METHODS.contains(&name) {
+    if NAMES.contains(&name) {
         return Ok(());
     }
-    let all: Vec<&str> = METHODS.into_iter().chain(["batch"]).collect();
     let code = wire::ErrorCode::NOT_AVAILABLE;
-    Err(Error::new(hyper::StatusCode::NOT_FOUND, code, unknown("method", name, &all)).at("path"))
+    Err(Error::new(hyper::StatusCode::NOT_FOUND, code, unknown("method", name, &NAMES)).at("path"))
 }
 
 /// Methods that may come again under one `Idempotency-Key`.
@@ -361,7 +364,7 @@ fn unknown_method(name: &str, fields: &Fields) -> Error {
     let text = if name == "batch" {
         "a batch holds no batch; put its requests into this one".to_owned()
     } else {
-        unknown("method", name, &METHODS)
+        unknown("method", name, METHODS)
     };
     Error::invalid(fields.at("method"), text)
 }

@@ -30,6 +30,7 @@ use tokio::time::timeout;
 use self::error::Error;
 use self::gate::Gate;
 use self::methods::Caller;
+pub(crate) use self::methods::NAMES as METHOD_NAMES;
 use self::repeats::{Answer, First, Repeats, Seen};
 use self::value::Value;
 use crate::engine::Engine;
@@ -41,6 +42,12 @@ pub(crate) const PREFIX: &str = "/api/";
 
 const METHODS: &str = "/api/v1/";
 const DOCUMENT: &str = "/api/v1/openapi.json";
+
+/// The method that a path names.
+pub(crate) fn method(path: &str) -> Option<&'static str> {
+    let name = path.strip_prefix(METHODS)?;
+    METHOD_NAMES.into_iter().find(|method| *method == name)
+}
 
 /// The description of the API, in OpenAPI 3.1.
 const OPENAPI: &str = include_str!("openapi.json");

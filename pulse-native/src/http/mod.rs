@@ -186,7 +186,10 @@ impl Http {
             return self.upgrade(peer, request);
         }
         if let Some((api, shard)) = self.api.as_ref().filter(|_| path.starts_with(api::PREFIX)) {
-            return api.answer(*shard, request).await;
+            let method = api::method(path);
+            let response = api.answer(*shard, request).await;
+            self.metrics.api_answered(method, response.status().as_u16());
+            return response;
         }
         let page = if self.playground { playground::answer(path, &self.policy.path) } else { None };
         if page.is_none() && path != "/health" {

@@ -60,17 +60,21 @@ impl Prefixed {
 
     /// Waits for plaintext; without any, the stream has ended.
     fn poll_decrypt(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut bytes = [0; 4096];
         while self.read == self.early.len() {
             let Some(tls) = self.tls.as_deref_mut().filter(|tls| !tls.has_ended()) else { break };
+            let mut bytes = tls.unfinished().to_vec();
+            let held = bytes.len();
+            bytes.resize(held + 4096, 0);
             let mut buf = ReadBuf::new(&mut bytes);
+            buf.set_filled(held);
             ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buf))?;
-            if buf.filled().is_empty() {
+            let len = buf.filled().len();
+            if len == held {
                 break;
             }
             (self.early, self.read) = (Vec::new(), 0);
             let received =
-                tls.receive(buf.filled(), |plain| self.early.extend_from_slice(plain), &mut self.unsent);
+                tls.receive(&mut bytes[..len], |plain| self.early.extend_from_slice(plain), &mut self.unsent);
             // Whatever the stream does not take now goes with the next write.
             let _ = self.poll_drain(cx)?;
             received.map_err(|fault| io::Error::new(io::ErrorKind::InvalidData, fault.to_string()))?;
@@ -111,6 +115,9 @@ impl AsyncWrite for Prefixed {
         }
         let len = bytes.len().min(RECORD);
         tls.seal(&bytes[..len], &mut this.unsent);
+        if tls.is_spent() {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
         // They are taken; what the stream does not take now is for the next call.
         let _ = this.poll_drain(cx)?;
         Poll::Ready(Ok(len))

@@ -9,6 +9,7 @@ use tracing::debug;
 use super::Shard;
 use super::conn::{Conn, Key, Phase};
 use crate::engine::Engine;
+use crate::metrics::HandshakeFailed;
 use crate::ws::{self, Opcode};
 
 /// The answer to half a request head that nothing followed.
@@ -94,6 +95,9 @@ impl<E: Engine> Shard<E> {
             if conn.phase == Phase::Handshake && conn.rare.is_some() && !conn.is_handshaking() {
                 self.close(key, TOO_SLOW);
             } else {
+                if conn.is_handshaking() {
+                    self.metrics.handshake_failed(HandshakeFailed::Timeout);
+                }
                 self.remove(key);
             }
         }

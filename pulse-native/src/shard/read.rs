@@ -32,7 +32,7 @@ const CLASS: u8 = 0;
 const ACCEPTS: usize = 64;
 
 /// A longer request head is hyper's business, which has a limit of its own.
-const HEAD_MAX: usize = 16 << 10;
+pub(super) const HEAD_MAX: usize = 16 << 10;
 
 /// How long the listener rests when descriptors have run out, and how often that is complained about at most.
 const REST_MS: u64 = 100;

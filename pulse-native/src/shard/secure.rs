@@ -5,10 +5,15 @@ use rustix::io::Errno;
 use tracing::debug;
 
 use super::conn::{Key, Phase};
+use super::read::HEAD_MAX;
 use super::{READ, Shard};
 use crate::engine::Engine;
+use crate::metrics::HandshakeFailed;
 use crate::sys;
-use crate::tls::{Fault, RECORD, Session};
+use crate::tls::{Fault, Session, UNFINISHED};
+
+// A request head that is not whole stands before the plaintext.
+const _: () = assert!(HEAD_MAX + UNFINISHED < READ);
 
 /// The answer to a request without TLS.
 const PLAIN: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain; charset=utf-8\r\n\
@@ -19,31 +24,41 @@ impl<E: Engine> Shard<E> {
     /// As `recv`, for a connection with TLS: reads into the shard's buffer from `at`, and returns where the plaintext ends.
     pub(super) fn recv_tls(&mut self, key: Key, at: usize) -> Option<usize> {
         if self.wire.is_empty() {
-            self.wire = vec![0; READ - RECORD].into_boxed_slice();
+            self.wire = vec![0; READ].into_boxed_slice();
         }
-        // A session may hold most of a record from before: with it, the plaintext still fits.
-        let room = (self.buf.len() - at).saturating_sub(RECORD).min(self.wire.len());
+        // Plaintext is shorter than its records, so it fits; and what is unfinished leaves room for the end of it.
+        let room = self.buf.len() - at;
         let conn = self.net.table.get_mut(key)?;
-        let len = match sys::recv(&conn.fd, &mut self.wire[..room]) {
-            Ok(len @ 1..) => len,
+        let tls = conn.tls.as_deref_mut()?;
+        let held = tls.unfinished().len();
+        self.wire[..held].copy_from_slice(tls.unfinished());
+        let len = match sys::recv(&conn.fd, &mut self.wire[held..room]) {
+            Ok(len @ 1..) => held + len,
             Err(Errno::WOULDBLOCK) => return None,
             Ok(0) | Err(_) => {
+                if tls.is_handshaking() {
+                    self.metrics.handshake_failed(HandshakeFailed::Closed);
+                }
                 self.remove(key);
                 return None;
             }
         };
         self.since.get_or_insert_with(|| self.clock.instant(self.now));
         let (mut end, mut answer) = (at, Vec::new());
-        let tls = conn.tls.as_deref_mut()?;
         let received = tls.receive(
-            &self.wire[..len],
+            &mut self.wire[..len],
             |plain| {
                 self.buf[end..end + plain.len()].copy_from_slice(plain);
                 end += plain.len();
             },
             &mut answer,
         );
-        let has_ended = tls.has_ended();
+        let (has_ended, is_handshaking) = (tls.has_ended(), tls.is_handshaking());
+        if let Err(fault) = &received
+            && is_handshaking
+        {
+            self.metrics.handshake_failed(fault.failed());
+        }
         self.net.out.send_wire(key, conn, &answer);
         match received {
             Ok(()) => {}
@@ -65,6 +80,9 @@ impl<E: Engine> Shard<E> {
             return Some(end);
         }
         if has_ended {
+            if is_handshaking {
+                self.metrics.handshake_failed(HandshakeFailed::Closed);
+            }
             self.remove(key);
         }
         None

@@ -23,7 +23,7 @@ pub(super) enum Note {
     Blocked(ConnId),
     /// The tail is gone.
     Free(ConnId),
-    /// Writing failed: the connection is gone.
+    /// Writing failed, or nothing more can be encrypted: the connection is gone.
     Lost(Key),
 }
 
@@ -43,7 +43,7 @@ pub(super) struct Out {
     pub(super) notes: Vec<Note>,
     /// Bytes in all tails.
     unsent: usize,
-    /// Records on their way to a socket.
+    /// Room for records on their way to a socket.
     wire: Vec<u8>,
 }
 
@@ -208,9 +208,13 @@ impl Out {
     fn send(&mut self, key: Key, conn: &mut Conn, bytes: &[u8]) {
         let Some(tls) = conn.tls.as_deref_mut() else { return self.send_raw(key, conn, bytes) };
         let mut wire = std::mem::take(&mut self.wire);
-        tls.seal(bytes, &mut wire);
-        self.send_raw(key, conn, &wire);
-        wire.clear();
+        let end = tls.seal_over(bytes, &mut wire, 0);
+        let is_spent = tls.is_spent();
+        self.send_raw(key, conn, &wire[..end]);
+        if is_spent && conn.phase != Phase::Closing {
+            self.notes.push(Note::Lost(key));
+        }
+        wire.truncate(WIRE);
         wire.shrink_to(WIRE);
         self.wire = wire;
     }
@@ -298,7 +302,37 @@ fn frame_each(mut payload: &[u8], opcode: Opcode, out: &mut Vec<u8>) {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::net::UnixDatagram;
+
     use super::*;
+    use crate::tls::pair;
+
+    /// A socket of which each write comes as one piece.
+    #[test]
+    fn what_is_written_over_tls_at_once_is_one_write_of_full_records() {
+        let (ours, theirs) = UnixDatagram::pair().unwrap();
+        theirs.set_nonblocking(true).unwrap();
+        let (session, _client) = pair();
+        let mut net = Net::new(Rc::new(Epoll::new().unwrap()));
+        let mut conn = Conn::new(ours.into(), Some(Box::new(session)));
+        conn.phase = Phase::Open;
+        let key = net.table.insert(conn);
+        let conn = net.table.get_mut(key).unwrap();
+        net.out.write(key, conn, &[7; 40_000]);
+        net.out.write(key, conn, b"shorter, over what was longer");
+        let mut buf = vec![0; 1 << 20];
+        let mut writes = Vec::new();
+        while let Ok(len) = theirs.recv(&mut buf) {
+            let (mut records, mut rest) = (0, &buf[..len]);
+            while let [23, _, _, high, low, ..] = *rest {
+                records += 1;
+                rest = &rest[5 + usize::from(u16::from_be_bytes([high, low]))..];
+            }
+            assert!(rest.is_empty(), "a write ends with a record");
+            writes.push(records);
+        }
+        assert_eq!(writes, [3, 1]);
+    }
 
     #[test]
     fn each_frame_becomes_a_message_with_its_prefix() {

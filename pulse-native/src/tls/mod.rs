@@ -12,4 +12,6 @@ mod validity;
 pub use error::TlsError;
 pub use follow::{follow, renew};
 pub use identity::Identity;
-pub(crate) use session::{Fault, RECORD, Session};
+#[cfg(test)]
+pub(crate) use session::tests::pair;
+pub(crate) use session::{Fault, RECORD, Session, UNFINISHED};

@@ -13,7 +13,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread::{JoinHandle, spawn};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pulse_core::Router;
 use pulse_core::wire::{
@@ -104,6 +104,24 @@ impl Running {
     /// A WebSocket of `pulse.v1` on which nothing was said yet.
     pub fn unconnected(&self) -> Peer {
         Peer::open(self.addr, Some("pulse.v1"))
+    }
+
+    /// A metric's value as of now.
+    pub fn metric(&self, name: &str) -> u64 {
+        let metrics = self.metrics.expect("the test has switched metrics on");
+        let text = ask(metrics, "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("{name} is not in\n{text}"))
+            .parse()
+            .expect("counters are whole numbers")
+    }
+
+    /// Waits for a value: counters are shown at the end of a turn, just after its answers are sent.
+    pub fn wait_for_metric(&self, name: &str, value: u64) {
+        let start = Instant::now();
+        while self.metric(name) != value {
+            assert!(start.elapsed() < PATIENCE, "{name} did not become {value}: {}", self.metric(name));
+        }
     }
 
     /// Asks the server to end. Clients are told now; it has ended when this value is dropped.
