@@ -36,6 +36,7 @@ mod shard;
 mod sys;
 #[cfg(feature = "server")]
 pub mod tls;
+#[cfg(feature = "server")]
 mod unix;
 pub mod ws;
 

@@ -300,7 +300,8 @@ impl Own {
         config.metrics.enabled = false;
         let options = config.to_options().map_err(|error| failed(&error))?;
         let server = Server::bind(options).map_err(|error| failed(&error))?;
-        let url = format!("ws://{}/ws", server.local_addr());
+        let addr = server.local_addr().expect("a server listens on TCP by default");
+        let url = format!("ws://{addr}/ws");
         let (stop, stopped) = oneshot::channel();
         let routers = config.routers();
         let runtime = tokio::runtime::Builder::new_current_thread()
