@@ -39,16 +39,25 @@ fn behind_nginx_all_works() {
 #[ignore = "needs nginx: cargo xtask test deploy"]
 fn behind_nginx_all_works_over_a_unix_socket() {
     let folder = Folder::new("nginx-unix");
-    let socket = folder.0.join("pulse.sock");
-    let socket = socket.to_str().unwrap();
-    let settings = folder.write("pulse.toml", &replaced(after("## A Unix socket", "toml"), SOCKET, socket));
-    let upstream = replaced(after("## A Unix socket", "nginx"), SOCKET, socket);
-    let config = |_, proxy| {
+    let config = |socket: &str, proxy| {
+        let upstream = replaced(after("## A Unix socket", "nginx"), SOCKET, socket);
         let site = replaced(block("nginx"), &format!("server {UPSTREAM};"), &upstream);
         nginx_without_tls(&folder, &site, proxy)
     };
+    behind_a_socket(&folder, config, |config| run_nginx(&folder, config));
+}
+
+/// As [`behind`], with the page's settings for a Unix socket, whose path `config` is given.
+fn behind_a_socket(
+    folder: &Folder,
+    config: impl FnOnce(&str, SocketAddr) -> PathBuf,
+    command: impl FnOnce(&Path) -> Command,
+) {
+    let socket = folder.0.join("pulse.sock");
+    let socket = socket.to_str().unwrap();
+    let settings = folder.write("pulse.toml", &replaced(after("## A Unix socket", "toml"), SOCKET, socket));
     let arguments = ["--config", settings.to_str().unwrap()];
-    behind_with(&arguments, config, |config| run_nginx(&folder, config));
+    behind_with(&arguments, |_, proxy| config(socket, proxy), command);
 }
 
 /// The site, listening at `proxy` and without TLS.
@@ -80,16 +89,34 @@ fn nginx_takes_the_whole_example() {
 #[ignore = "needs HAProxy: cargo xtask test deploy"]
 fn behind_haproxy_all_works() {
     let folder = Folder::new("haproxy");
-    let config = |upstream: SocketAddr, proxy: SocketAddr| {
-        let page = block("haproxy").replace(UPSTREAM, &upstream.to_string());
-        let page = replaced(&page, "bind :443 ssl crt /etc/haproxy/pulse.pem", &format!("bind {proxy}"));
-        folder.write("haproxy.cfg", &page)
+    let config = |upstream: SocketAddr, proxy| {
+        haproxy_without_tls(&folder, &block("haproxy").replace(UPSTREAM, &upstream.to_string()), proxy)
     };
-    behind(config, |config| {
-        let mut haproxy = Command::new("haproxy");
-        haproxy.arg("-db").arg("-f").arg(config);
-        haproxy
-    });
+    behind(config, run_haproxy);
+}
+
+#[test]
+#[ignore = "needs HAProxy: cargo xtask test deploy"]
+fn behind_haproxy_all_works_over_a_unix_socket() {
+    let folder = Folder::new("haproxy-unix");
+    let config = |socket: &str, proxy| {
+        let server = replaced(inline("In HAProxy's it is"), SOCKET, socket);
+        let page = replaced(block("haproxy"), &format!("server pulse1 {UPSTREAM} check"), &server);
+        haproxy_without_tls(&folder, &page, proxy)
+    };
+    behind_a_socket(&folder, config, run_haproxy);
+}
+
+/// The page's configuration, listening at `proxy` and without TLS.
+fn haproxy_without_tls(folder: &Folder, page: &str, proxy: SocketAddr) -> PathBuf {
+    let page = replaced(page, "bind :443 ssl crt /etc/haproxy/pulse.pem", &format!("bind {proxy}"));
+    folder.write("haproxy.cfg", &page)
+}
+
+fn run_haproxy(config: &Path) -> Command {
+    let mut haproxy = Command::new("haproxy");
+    haproxy.arg("-db").arg("-f").arg(config);
+    haproxy
 }
 
 #[test]
@@ -107,16 +134,34 @@ fn haproxy_takes_the_whole_example() {
 #[ignore = "needs Caddy: cargo xtask test deploy"]
 fn behind_caddy_all_works() {
     let folder = Folder::new("caddy");
-    let config = |upstream: SocketAddr, proxy: SocketAddr| {
-        let page = block("caddyfile").replace(UPSTREAM, &upstream.to_string());
-        let page = replaced(&page, "pulse.example.com", &format!("http://{proxy}"));
-        folder.write("Caddyfile", &format!("{{\n\tadmin off\n}}\n{page}\n"))
+    let config = |upstream: SocketAddr, proxy| {
+        caddy_without_tls(&folder, &block("caddyfile").replace(UPSTREAM, &upstream.to_string()), proxy)
     };
-    behind(config, |config| {
-        let mut caddy = Command::new("caddy");
-        caddy.env("HOME", &folder.0).args(["run", "--adapter", "caddyfile", "--config"]).arg(config);
-        caddy
-    });
+    behind(config, |config| run_caddy(&folder, config));
+}
+
+#[test]
+#[ignore = "needs Caddy: cargo xtask test deploy"]
+fn behind_caddy_all_works_over_a_unix_socket() {
+    let folder = Folder::new("caddy-unix");
+    let config = |socket: &str, proxy| {
+        let upstream = replaced(inline("in Caddy's"), SOCKET, socket);
+        let page = replaced(block("caddyfile"), &format!("reverse_proxy {UPSTREAM}"), &upstream);
+        caddy_without_tls(&folder, &page, proxy)
+    };
+    behind_a_socket(&folder, config, |config| run_caddy(&folder, config));
+}
+
+/// The page's configuration, listening at `proxy` and without TLS.
+fn caddy_without_tls(folder: &Folder, page: &str, proxy: SocketAddr) -> PathBuf {
+    let page = replaced(page, "pulse.example.com", &format!("http://{proxy}"));
+    folder.write("Caddyfile", &format!("{{\n\tadmin off\n}}\n{page}\n"))
+}
+
+fn run_caddy(folder: &Folder, config: &Path) -> Command {
+    let mut caddy = Command::new("caddy");
+    caddy.env("HOME", &folder.0).args(["run", "--adapter", "caddyfile", "--config"]).arg(config);
+    caddy
 }
 
 #[test]
@@ -200,6 +245,12 @@ fn after(heading: &str, language: &str) -> &'static str {
     let (_, part) = PAGE.split_once(heading).expect("the page has this heading");
     let (_, rest) = part.split_once(&format!("```{language}\n")).expect("the page has this example");
     rest.split_once("\n```").expect("an example ends").0
+}
+
+/// What stands between backquotes behind these words.
+fn inline(words: &str) -> &'static str {
+    let (_, rest) = PAGE.split_once(&format!("{words} `")).expect("the page has these words");
+    rest.split_once('`').expect("what is quoted ends").0
 }
 
 /// With `to` in place of `from`, which has to be there.

@@ -58,7 +58,7 @@ fn check(name: &str, stderr: Stdio, format: &str) {
     // What was said is gone, and is not tried again: idle is idle.
     let cpu = cpu_time(pid);
     let pause = Duration::from_millis(300);
-    subscriber.get_ref().set_read_timeout(Some(pause)).expect("a socket takes a time limit");
+    subscriber.get_ref().0.set_read_timeout(Some(pause)).expect("a socket takes a time limit");
     match subscriber.read() {
         Err(Error::Io(error)) if error.kind() == ErrorKind::WouldBlock => {}
         other => panic!("{name}: {other:?} came from nobody"),
@@ -66,7 +66,7 @@ fn check(name: &str, stderr: Stdio, format: &str) {
     let spent = cpu_time(pid) - cpu;
     assert!(spent < pause / 3, "{name}: {spent:?} of CPU time for {pause:?} of waiting");
 
-    subscriber.get_ref().set_read_timeout(Some(PATIENCE)).expect("a socket takes a time limit");
+    subscriber.get_ref().0.set_read_timeout(Some(PATIENCE)).expect("a socket takes a time limit");
     kill_process(pid, Signal::TERM).expect("the server runs");
     assert!(matches!(subscriber.read(), Ok(Message::Binary(_))), "{name}: it takes leave");
     assert!(matches!(subscriber.read(), Ok(Message::Close(_))), "{name}: it takes leave");

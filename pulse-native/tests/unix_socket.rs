@@ -7,6 +7,7 @@ use std::fs;
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixListener;
+use std::sync::Barrier;
 use std::thread;
 use std::time::Instant;
 
@@ -227,9 +228,11 @@ fn what_was_written_before_leaving_counts_also_where_reading_is_held_back() {
     });
     let mut watcher = place.open(&[]).unwrap();
     let mut leaver = place.open(&[]).unwrap();
-    leaver.send(Message::binary(b"!pause".to_vec())).unwrap();
-    // Answered by the host itself in the turn of the pause, so the pause holds when this has come.
-    leaver.send(Message::text("ping")).unwrap();
+    // The second is answered by the host itself in the turn of the pause, so the pause holds when that has come. They are
+    // one write, since the pause would keep the second from being read later.
+    leaver.write(Message::binary(b"!pause".to_vec())).unwrap();
+    leaver.write(Message::text("ping")).unwrap();
+    leaver.flush().unwrap();
     assert_eq!(leaver.read().unwrap(), Message::text("pong"));
     leaver.send(Message::binary(b"!tell".to_vec())).unwrap();
     drop(leaver);
@@ -243,4 +246,28 @@ fn what_was_written_before_leaving_counts_also_where_reading_is_held_back() {
     stop.send(()).unwrap();
     assert_eq!(thread.join().unwrap().cut_off, 0);
     assert!(!place.socket().exists());
+}
+
+#[test]
+fn of_servers_that_start_at_once_one_has_the_place() {
+    const SERVERS: usize = 4;
+    let place = Place::new("unix-race");
+    for round in 0..25 {
+        // What a server leaves that is killed.
+        drop(UnixListener::bind(place.socket()).unwrap());
+        let ready = Barrier::new(SERVERS);
+        let start = || {
+            let options = options_with(|options| options.host = place.host());
+            ready.wait();
+            Server::bind(options)
+        };
+        let results: Vec<_> = thread::scope(|scope| {
+            let threads: Vec<_> = (0..SERVERS).map(|_| scope.spawn(start)).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 1, "round {round}: {results:?}");
+        drop(place.dial());
+        drop(results);
+        assert!(!place.socket().exists(), "round {round}");
+    }
 }

@@ -1,7 +1,7 @@
 //! A server on a Unix socket, and clients of it.
 
 use std::fs;
-use std::io::{Read as _, Write as _};
+use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 
@@ -50,12 +50,12 @@ impl Place {
     }
 
     /// A WebSocket of `pulse.v1`, or the status that refuses it.
-    pub fn open(&self, headers: &[(&'static str, &str)]) -> Result<WebSocket<UnixStream>, u16> {
+    pub fn open(&self, headers: &[(&'static str, &str)]) -> Result<WebSocket<Stream>, u16> {
         let mut request = "ws://localhost/ws".into_client_request().unwrap();
         for (name, value) in [("sec-websocket-protocol", "pulse.v1")].iter().chain(headers) {
             request.headers_mut().insert(*name, value.parse().unwrap());
         }
-        match tungstenite::client(request, self.dial()) {
+        match tungstenite::client(request, Stream(self.dial())) {
             Ok((socket, _)) => Ok(socket),
             Err(HandshakeError::Failure(tungstenite::Error::Http(answer))) => Err(answer.status().as_u16()),
             Err(error) => panic!("{error}"),
@@ -63,7 +63,7 @@ impl Place {
     }
 
     /// A session that is subscribed to `news`.
-    pub fn subscriber(&self) -> WebSocket<UnixStream> {
+    pub fn subscriber(&self) -> WebSocket<Stream> {
         let mut socket = self.open(&[]).expect("the server upgrades");
         send(&mut socket, &[connect(1), subscribe(1, "news")]);
         let mut frames = frames(&mut socket);
@@ -81,16 +81,46 @@ impl Drop for Place {
     }
 }
 
-pub fn send(socket: &mut WebSocket<UnixStream>, frames: &[Frame<'_>]) {
+pub fn send(socket: &mut WebSocket<Stream>, frames: &[Frame<'_>]) {
     let mut message = Vec::new();
     frames.iter().for_each(|frame| frame.encode(&mut message));
     socket.send(Message::binary(message)).expect("the server takes a message");
 }
 
 /// Those of the next message.
-pub fn frames(socket: &mut WebSocket<UnixStream>) -> Vec<Received> {
+pub fn frames(socket: &mut WebSocket<Stream>) -> Vec<Received> {
     match socket.read() {
         Ok(Message::Binary(bytes)) => split(&bytes),
         other => panic!("{other:?} came instead of frames"),
+    }
+}
+
+/// A socket whose calls begin again where they were interrupted: with a time limit, the system does not do so by itself
+/// (`signal`(7)).
+#[derive(Debug)]
+pub struct Stream(pub UnixStream);
+
+impl Read for Stream {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        uninterrupted(|| self.0.read(buf))
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        uninterrupted(|| self.0.write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+fn uninterrupted(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            result => return result,
+        }
     }
 }
