@@ -198,9 +198,10 @@ fn a_connection_or_all_of_a_user_are_disconnected() {
             named(&server, &frame)
         };
         let (mut ada, mut bob) = ((0..6).map(|_| client("ada")).collect::<Vec<_>>(), client("bob"));
-        let first = json!({"client": ada[0].1, "code": 4000, "reason": "moving"});
+        // Counted in characters, as JSON Schema does.
+        let reason = &*"\u{e9}".repeat(123);
+        let first = json!({"client": ada[0].1, "code": 4000, "reason": reason});
         assert_eq!(post(server.addr, "disconnect", &first).result(), json!({"connections": 1}));
-        let reason = "moving";
         ada[0].0.expect(&Frame::Disconnect(Disconnect { code: 4000, reason, retry_ms: None }));
         ada[0].0.expect_close(CloseCode::SHUTDOWN);
         let user = json!({"user": "ada"});
@@ -236,7 +237,7 @@ fn members_are_listed_and_counted() {
         assert_eq!(count, json!({"clients": 5, "users": 5}));
         let (mut seen, mut after) = (vec![], Value::Null);
         loop {
-            let params = json!({"channel": "room", "limit": 2, "after": after});
+            let params = json!({"channel": "room", "limit": 2.0, "after": after});
             let page = post(server.addr, "presence", &params).result();
             assert_eq!((&page["clients"], &page["users"]), (&json!(5), &json!(5)));
             for member in page["members"].as_array().unwrap() {
