@@ -163,6 +163,11 @@ impl Api {
         }
     }
 
+    /// Whether requests need a key.
+    pub(crate) fn needs_key(&self) -> bool {
+        self.gate.needs_key()
+    }
+
     /// Answers a request that came by this shard.
     pub(crate) async fn answer(&self, shard: usize, request: Request<Incoming>) -> Response<Full<Bytes>> {
         // Also of a refusal, so that a page can show it.

@@ -190,7 +190,7 @@ impl Http {
         if let Some((api, shard)) = self.api.as_ref().filter(|_| path.starts_with(api::PREFIX)) {
             return api.answer(*shard, request).await;
         }
-        let page = if self.playground { playground::answer(path, &self.policy.path) } else { None };
+        let page = if self.playground { self.playground(path) } else { None };
         if page.is_none() && path != "/health" {
             return text(StatusCode::NOT_FOUND, "nothing is served at this path".into());
         }
@@ -200,6 +200,15 @@ impl Http {
             return response;
         }
         page.unwrap_or_else(|| text(StatusCode::OK, "ok".into()))
+    }
+
+    fn playground(&self, path: &str) -> Option<Response<Full<Bytes>>> {
+        let api = match &self.api {
+            None => "off",
+            Some((api, _)) if api.needs_key() => "key",
+            Some(_) => "open",
+        };
+        playground::answer(path, &self.policy.path, api)
     }
 
     fn upgrade(
