@@ -46,6 +46,7 @@ fn debian() -> Result {
         ("caddy", "caddy"),
         ("openssl", "openssl"),
         ("curl", "curl"),
+        ("script", "bsdutils"),
         ("systemd-analyze", "systemd"),
         ("promtool", "prometheus"),
     ];
