@@ -39,6 +39,16 @@ fn without_a_key_only_programs_on_this_machine_may_call() {
 }
 
 #[test]
+fn the_document_says_whether_this_server_needs_a_key() {
+    let security = |server: &Running| {
+        let document = send(server.addr, "GET", "/api/v1/openapi.json", &[], b"").json();
+        document["security"].clone()
+    };
+    assert_eq!(security(&Running::start()), json!([{"key": []}, {}]));
+    assert_eq!(security(&Running::start_with(|config| config.api.key = KEY.into())), json!([{"key": []}]));
+}
+
+#[test]
 fn where_it_is_off_nothing_is_served() {
     let server = Running::start_with(|config| config.api.enabled = ApiEnabled::Off);
     let answer = post(server.addr, "info", &json!({}));
@@ -118,7 +128,11 @@ fn a_request_that_comes_again_under_its_key_is_done_once() {
     assert_eq!(method.status, 422, "the method is part of the request");
     assert_eq!(post(server.addr, "publish", &params).result(), json!({"offset": 2}));
     let long = format!("Idempotency-Key: {}", "k".repeat(256));
-    assert_eq!(post_with(server.addr, "publish", &[&long], &params).error().0, 400);
+    for bad in [&*long, "Idempotency-Key: order 7", "Idempotency-Key: order\t7"] {
+        let (status, _, message, place) = post_with(server.addr, "publish", &[bad], &params).error();
+        assert_eq!((status, &*place), (400, "header Idempotency-Key"), "{bad}");
+        assert!(message.contains("without spaces"), "{message}");
+    }
     client.frame();
     client.frame();
     client.settle();

@@ -4,9 +4,9 @@ mod api_support;
 mod e2e_support;
 
 use api_support::{Answer, post, send};
-use e2e_support::{Peer, Running, connect, connected};
+use e2e_support::{Peer, Running, ack, connect, connected, subscribe, unsubscribe};
 use pulse_core::wire::{
-    CloseCode, Connect, Disconnect, Format, Frame, Presence, PresenceAction, Tags, Value as Raw,
+    CloseCode, Connect, Disconnect, ErrorCode, Format, Frame, Presence, PresenceAction, Tags, Value as Raw,
 };
 use pulse_core::{Config, Request, Router, Rule, Seed, Shards};
 use serde_json::{Value, json};
@@ -182,10 +182,44 @@ fn connections_are_subscribed_and_unsubscribed_by_their_name() {
                 let Frame::Unsubscribed(told) = received.decoded() else {
                     panic!("{:?}", received.decoded())
                 };
-                assert_eq!((told.channel, told.code), (&*channel, 1004));
+                let reason = "the server has ended this subscription";
+                assert_eq!((told.channel, told.code, told.reason), (&*channel, 1004, reason));
                 assert_eq!(post(server.addr, "unsubscribe", &params).result(), json!({"connections": 0}));
             }
         }
+    });
+}
+
+#[test]
+fn a_client_that_was_subscribed_may_leave_but_not_subscribe_again() {
+    with_shards(|server| {
+        let (mut client, name) = named(server, &connect(1));
+        for n in 0..4 {
+            let channel = format!("c{n}");
+            let params = json!({"client": name, "channel": channel});
+            assert_eq!(post(server.addr, "subscribe", &params).result(), json!({"connections": 1}));
+            client.send(&[subscribe(1, &channel)]);
+            client.expect_error(1, ErrorCode::ALREADY_SUBSCRIBED);
+            client.send(&[unsubscribe(2, &channel)]);
+            client.expect(&ack(2));
+            assert_eq!(post(server.addr, "unsubscribe", &params).result(), json!({"connections": 0}));
+        }
+        client.settle();
+    });
+}
+
+#[test]
+fn a_client_of_the_first_release_is_not_told_of_a_subscription_that_is_ended() {
+    with_shards(|server| {
+        let mut client = Peer::open(server.addr, None);
+        let name = connected(&client.frame()).connection_id.to_owned();
+        for n in 0..4 {
+            let params = json!({"client": name, "channel": format!("c{n}")});
+            for method in ["subscribe", "unsubscribe"] {
+                assert_eq!(post(server.addr, method, &params).result(), json!({"connections": 1}));
+            }
+        }
+        client.settle();
     });
 }
 
@@ -198,9 +232,10 @@ fn a_connection_or_all_of_a_user_are_disconnected() {
             named(&server, &frame)
         };
         let (mut ada, mut bob) = ((0..6).map(|_| client("ada")).collect::<Vec<_>>(), client("bob"));
-        let first = json!({"client": ada[0].1, "code": 4000, "reason": "moving"});
+        // Counted in characters, as JSON Schema does.
+        let reason = &*"\u{e9}".repeat(123);
+        let first = json!({"client": ada[0].1, "code": 4000, "reason": reason});
         assert_eq!(post(server.addr, "disconnect", &first).result(), json!({"connections": 1}));
-        let reason = "moving";
         ada[0].0.expect(&Frame::Disconnect(Disconnect { code: 4000, reason, retry_ms: None }));
         ada[0].0.expect_close(CloseCode::SHUTDOWN);
         let user = json!({"user": "ada"});
@@ -236,7 +271,7 @@ fn members_are_listed_and_counted() {
         assert_eq!(count, json!({"clients": 5, "users": 5}));
         let (mut seen, mut after) = (vec![], Value::Null);
         loop {
-            let params = json!({"channel": "room", "limit": 2, "after": after});
+            let params = json!({"channel": "room", "limit": 2.0, "after": after});
             let page = post(server.addr, "presence", &params).result();
             assert_eq!((&page["clients"], &page["users"]), (&json!(5), &json!(5)));
             for member in page["members"].as_array().unwrap() {

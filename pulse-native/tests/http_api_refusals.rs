@@ -82,10 +82,18 @@ fn a_refusal_says_what_where_and_what_would_be_right() {
     check("subscribe", json!({"client": "me", "channel": "a"}), 400, 1001, "client", "16 hexadecimal digits");
     check("subscribe", json!({"user": "u", "channel": ""}), 400, 1002, "channel", "printable ASCII");
     check("disconnect", json!({"user": "u", "code": 1}), 400, 1001, "code", "4504 unauthorized");
-    check("disconnect", json!({"user": "u", "reason": "x".repeat(124)}), 400, 1001, "reason", "123 bytes");
+    check(
+        "disconnect",
+        json!({"user": "u", "reason": "\u{e9}".repeat(124)}),
+        400,
+        1001,
+        "reason",
+        "123 char",
+    );
     check("presence", json!({"channel": "a", "limit": 0}), 400, 1001, "limit", "1 to 1000");
     check("presence", json!({"channel": "a", "after": "b"}), 400, 1001, "after", "`next`");
     check("channels", json!({"limit": 1.5}), 400, 1001, "limit", "a whole number");
+    check("channels", json!({"limit": 1001.0}), 400, 1001, "limit", "a whole number");
     check("info", json!({"x": 1}), 400, 1001, "x", "takes none");
 }
 

@@ -67,6 +67,16 @@ fn the_page_is_told_where_the_websocket_is() {
 }
 
 #[test]
+fn the_page_is_told_whether_there_is_an_http_api_and_whether_it_needs_a_key() {
+    for (flags, expected) in
+        [(&[][..], "open"), (&["--api-enabled", "off"], "off"), (&["--api-key", "0123456789abcdef"], "key")]
+    {
+        let (_, body) = ask(&Process::serve(flags), "GET", "/");
+        assert!(body.contains(&format!("name=\"pulse-api\" content=\"{expected}\"")), "{flags:?}: {body}");
+    }
+}
+
+#[test]
 fn the_page_is_served_by_default_where_only_this_machine_reaches_it() {
     is_served(&Process::serve(&[]));
     is_not_served(&Process::serve(&["--host", "0.0.0.0"]));

@@ -34,7 +34,7 @@ pub(crate) fn release(project: &Project, tally: &mut Tally) -> Result {
 }
 
 fn old_client(project: &Project, pulse: &Path, tally: &mut Tally) -> Result {
-    let (_server, port) = serve(pulse)?;
+    let (_server, port) = serve(pulse, &[])?;
     Cmd::new("node")
         .arg("old_client.mjs")
         .arg(format!("ws://127.0.0.1:{port}/ws"))
@@ -42,10 +42,11 @@ fn old_client(project: &Project, pulse: &Path, tally: &mut Tally) -> Result {
         .run_counted(tally)
 }
 
-/// Starts `pulse` on a free port and waits until it is healthy.
-fn serve(pulse: &Path) -> Result<(Running, u16)> {
+/// Starts `pulse` on a free port, with these variables too, and waits until it is healthy.
+pub(crate) fn serve(pulse: &Path, variables: &[(&str, &str)]) -> Result<(Running, u16)> {
     let port = free_port()?;
-    let mut server = Cmd::new(pulse)
+    let pulse = variables.iter().fold(Cmd::new(pulse), |pulse, (name, value)| pulse.env(name, value));
+    let mut server = pulse
         .env("PULSE_HOST", "127.0.0.1")
         .env("PULSE_PORT", port.to_string())
         .env("PULSE_METRICS_ENABLED", "false")

@@ -4,6 +4,7 @@
 
 use std::process::ExitCode;
 
+mod api;
 mod autobahn;
 mod codes;
 mod coverage;

@@ -37,6 +37,16 @@ impl Project {
         self.root.join("pulse-native/tests/autobahn")
     }
 
+    /// The settings of schemathesis, and what runs it.
+    pub(crate) fn schemathesis(&self) -> PathBuf {
+        self.root.join("pulse-native/tests/schemathesis")
+    }
+
+    /// The Python that has schemathesis; made by [`crate::setup`].
+    pub(crate) fn schemathesis_python(&self) -> PathBuf {
+        self.target.join("setup/schemathesis/bin/python")
+    }
+
     /// The Python that has what the Autobahn cases need; made by [`crate::setup`].
     pub(crate) fn python(&self) -> PathBuf {
         self.target.join("setup/venv/bin/python")

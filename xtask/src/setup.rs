@@ -13,7 +13,8 @@ use crate::toolchain;
 pub(crate) fn run(project: &Project) -> Result {
     debian()?;
     npm(project)?;
-    python(project)?;
+    autobahn(project)?;
+    schemathesis(project)?;
     wasm_runner(project)?;
     toolchain::Toolchain::wasm(project)?;
     Ok(())
@@ -45,6 +46,7 @@ fn debian() -> Result {
         ("caddy", "caddy"),
         ("openssl", "openssl"),
         ("curl", "curl"),
+        ("script", "bsdutils"),
         ("systemd-analyze", "systemd"),
         ("promtool", "prometheus"),
     ];
@@ -93,7 +95,7 @@ fn npm(project: &Project) -> Result {
 }
 
 /// A Python environment with the Autobahn cases, translated to Python 3.
-fn python(project: &Project) -> Result {
+fn autobahn(project: &Project) -> Result {
     let source = project.autobahn();
     let wanted = ["requirements.txt", "prepare.py"]
         .into_iter()
@@ -101,15 +103,29 @@ fn python(project: &Project) -> Result {
         .collect::<Result<Vec<_>>>()?
         .join("\n");
     let home = project.target.join("setup");
-    let (venv, cases) = (home.join("venv"), home.join("autobahn"));
+    let cases = home.join("autobahn");
     once(&home.join("python.stamp"), &wanted, &cases, || {
-        remove_folder(&venv)?;
         remove_folder(&cases)?;
-        Cmd::new("python3").args(["-m", "venv"]).arg(&venv).run()?;
-        let pip = || Cmd::new(project.python()).args(["-m", "pip", "--disable-pip-version-check", "--quiet"]);
-        pip().args(["install", "-r"]).arg(source.join("requirements.txt")).run()?;
+        environment(&home.join("venv"), &project.python(), &source.join("requirements.txt"))?;
         Cmd::new(project.python()).arg(source.join("prepare.py")).arg(&cases).run()
     })
+}
+
+/// Another one with schemathesis: the two ask for different versions of the same packages.
+fn schemathesis(project: &Project) -> Result {
+    let requirements = project.schemathesis().join("requirements.txt");
+    let (python, stamp) = (project.schemathesis_python(), project.target.join("setup/schemathesis.stamp"));
+    once(&stamp, &read(&requirements)?, &python, || {
+        environment(&project.target.join("setup/schemathesis"), &python, &requirements)
+    })
+}
+
+/// Makes a Python environment anew, whose Python is `python`.
+fn environment(folder: &Path, python: &Path, requirements: &Path) -> Result {
+    remove_folder(folder)?;
+    Cmd::new("python3").args(["-m", "venv"]).arg(folder).run()?;
+    let pip = Cmd::new(python).args(["-m", "pip", "--disable-pip-version-check", "--quiet"]);
+    pip.args(["install", "-r"]).arg(requirements).run()
 }
 
 /// The runner of WebAssembly tests: it has to be of the very version of the library that the tests are linked to.

@@ -7,7 +7,7 @@ use crate::project::Project;
 use crate::sh::Result;
 use crate::tally::Tally;
 use crate::toolchain::{BARE, Toolchain, WASM};
-use crate::{autobahn, coverage, interop, playground, readme, setup};
+use crate::{api, autobahn, coverage, interop, playground, readme, setup};
 
 struct Step {
     name: &'static str,
@@ -24,6 +24,12 @@ const STEPS: &[Step] = &[
     Step { name: "bare", about: "the core without an operating system", long: false, run: bare },
     Step { name: "interop", about: "JavaScript libraries of others", long: false, run: interop::run },
     Step { name: "browser", about: "the playground in Chromium", long: false, run: playground::run },
+    Step {
+        name: "api",
+        about: "requests made out of the description of the HTTP API",
+        long: false,
+        run: api::run,
+    },
     Step { name: "autobahn", about: "the Autobahn cases", long: false, run: autobahn::run },
     Step {
         name: "deploy",
@@ -148,7 +154,7 @@ mod tests {
 
     #[test]
     fn full_adds_the_long_steps_and_names_pick_single_ones() {
-        let quick = ["rust", "wasm", "bare", "interop", "browser", "autobahn", "deploy"];
+        let quick = ["rust", "wasm", "bare", "interop", "browser", "api", "autobahn", "deploy"];
         check(&[], &quick);
         let all = [&quick[..], &["long", "release", "readme", "coverage"]].concat();
         check(&["--full"], &all);

@@ -68,6 +68,12 @@ impl Fields {
             Some(Value::Unsigned(number)) => {
                 Err(Error::invalid(self.at(key), format!("{number} is not from {min} to {max}")))
             }
+            // In JSON 3.0 is the number 3, and some programs write it so.
+            Some(Value::Float(number))
+                if number.fract() == 0.0 && (min as f64..=max as f64).contains(&number) =>
+            {
+                Ok(Some(number as u64))
+            }
             Some(other) => Err(self.wrong(key, &other, &format!("a whole number from {min} to {max}"))),
         }
     }

@@ -21,6 +21,10 @@ impl Gate {
         Self { key: key.map(|key| digest(key.as_bytes())), policy }
     }
 
+    pub(super) fn needs_key(&self) -> bool {
+        self.key.is_some()
+    }
+
     /// The origin of the page that asks, if it is one that may; `None` where no page asks.
     pub(super) fn origin<'a>(&self, headers: &'a HeaderMap) -> Result<Option<&'a [u8]>, Error> {
         let Some(origin) = headers.get(ORIGIN).map(|origin| origin.as_bytes()) else { return Ok(None) };

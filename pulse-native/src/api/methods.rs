@@ -35,7 +35,7 @@ const MAX_LIST: usize = 1_000;
 /// Items on a page, and where none is asked for.
 const PAGE: u64 = 1_000;
 
-/// Bytes of a reason: as many as a close frame of WebSocket has room for.
+/// Characters of a reason.
 const MAX_REASON: usize = 123;
 
 /// Whether a path's last part names a method.
@@ -124,8 +124,8 @@ impl Api {
                 let whose = whose(&mut fields)?;
                 let code = close_code(&mut fields)?;
                 let reason = fields.text("reason")?;
-                if reason.as_ref().is_some_and(|reason| reason.len() > MAX_REASON) {
-                    let message = format!("a reason has at most {MAX_REASON} bytes");
+                if reason.as_ref().is_some_and(|reason| reason.chars().count() > MAX_REASON) {
+                    let message = format!("a reason has at most {MAX_REASON} characters");
                     return Err(Error::invalid(fields.at("reason"), message));
                 }
                 fields.end()?;

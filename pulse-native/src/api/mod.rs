@@ -52,10 +52,13 @@ pub(crate) fn method(path: &str) -> Option<&'static str> {
 /// The description of the API, in OpenAPI 3.1.
 const OPENAPI: &str = include_str!("openapi.json");
 
+/// Where it says that a request may do without a key.
+const OR_NO_KEY: &str = ",\n    {}";
+
 /// Requests that wait for shards at the same time, on the whole server.
 const UNDER_WAY: usize = 256;
 
-/// Bytes of an `Idempotency-Key`.
+/// Characters of an `Idempotency-Key`.
 const MAX_KEY: usize = 255;
 
 /// Seconds after which a request that was not served may come again.
@@ -133,6 +136,8 @@ pub(crate) struct Api {
     shards: Vec<mpsc::UnboundedSender<Inbox>>,
     under_way: Semaphore,
     repeats: Repeats,
+    /// The description of this server's API.
+    document: Bytes,
     /// Bytes of a body.
     max_body: usize,
     /// For a body to come.
@@ -154,11 +159,20 @@ impl Api {
             shards,
             under_way: Semaphore::new(UNDER_WAY),
             repeats: Repeats::default(),
+            document: match key {
+                Some(_) => OPENAPI.replacen(OR_NO_KEY, "", 1).into(),
+                None => OPENAPI.into(),
+            },
             // As base64.
             max_body: max_message.div_ceil(3).saturating_mul(4),
             patience,
             started: Instant::now(),
         }
+    }
+
+    /// Whether requests need a key.
+    pub(crate) fn needs_key(&self) -> bool {
+        self.gate.needs_key()
     }
 
     /// Answers a request that came by this shard.
@@ -198,7 +212,7 @@ impl Api {
         match (request.method(), is_document) {
             (&Method::OPTIONS, _) => return Ok(preflight(is_document)),
             (&Method::GET | &Method::HEAD, true) => {
-                return Ok(body(Kind::Json, StatusCode::OK, OPENAPI.into()));
+                return Ok(body(Kind::Json, StatusCode::OK, self.document.clone()));
             }
             (&Method::POST, false) => {}
             _ => {
@@ -340,9 +354,11 @@ fn stopping() -> Error {
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Error> {
     let Some(given) = headers.get("idempotency-key") else { return Ok(None) };
     match given.to_str() {
-        Ok(key) if (1..=MAX_KEY).contains(&key.len()) => Ok(Some(key.to_owned())),
+        Ok(key) if (1..=MAX_KEY).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic()) => {
+            Ok(Some(key.to_owned()))
+        }
         _ => {
-            let message = format!("a key is 1 to {MAX_KEY} characters of printable ASCII");
+            let message = format!("a key is 1 to {MAX_KEY} characters of printable ASCII without spaces");
             Err(Error::invalid("header Idempotency-Key", message))
         }
     }

@@ -191,7 +191,7 @@ impl Http {
             self.metrics.api_answered(method, response.status().as_u16());
             return response;
         }
-        let page = if self.playground { playground::answer(path, &self.policy.path) } else { None };
+        let page = if self.playground { self.playground(path) } else { None };
         if page.is_none() && path != "/health" {
             return text(StatusCode::NOT_FOUND, "nothing is served at this path".into());
         }
@@ -201,6 +201,15 @@ impl Http {
             return response;
         }
         page.unwrap_or_else(|| text(StatusCode::OK, "ok".into()))
+    }
+
+    fn playground(&self, path: &str) -> Option<Response<Full<Bytes>>> {
+        let api = match &self.api {
+            None => "off",
+            Some((api, _)) if api.needs_key() => "key",
+            Some(_) => "open",
+        };
+        playground::answer(path, &self.policy.path, api)
     }
 
     fn upgrade(

@@ -46,16 +46,19 @@ const FILES: &[File] = files! {
 /// Where the page says which path the WebSocket has.
 const WEBSOCKET_PATH: &str = "{websocket_path}";
 
+/// Where it says whether there is an HTTP API, and whether that needs a key.
+const API: &str = "{api}";
+
 /// No script or style but the files above, no connection but to this server, no frame around the page, and no text that
 /// becomes HTML.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
     base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'";
 
-/// The page, or one of its files; `None` for any other path.
-pub(super) fn answer(path: &str, websocket_path: &str) -> Option<Response<Full<Bytes>>> {
+/// The page, or one of its files; `None` for any other path. `api` is `off`, `open` or `key`.
+pub(super) fn answer(path: &str, websocket_path: &str, api: &str) -> Option<Response<Full<Bytes>>> {
     let file = FILES.iter().find(|file| file.path == path)?;
     let body = if path == PATH {
-        Bytes::from(file.text.replace(WEBSOCKET_PATH, &escape(websocket_path)))
+        Bytes::from(file.text.replace(API, api).replace(WEBSOCKET_PATH, &escape(websocket_path)))
     } else {
         Bytes::from_static(file.text.as_bytes())
     };
@@ -90,13 +93,13 @@ mod tests {
                 let name = &file.text[at..];
                 let end = name.find(|c: char| !(c.is_ascii_alphanumeric() || "/._".contains(c)));
                 let path = format!("/{}", &name[..end.unwrap_or(name.len())]);
-                assert!(answer(&path, "/ws").is_some(), "{} names {path}", file.path);
+                assert!(answer(&path, "/ws", "off").is_some(), "{} names {path}", file.path);
                 named += 1;
             }
             for (at, _) in file.text.match_indices("from \"./") {
                 let name = file.text[at + 8..].split('"').next().unwrap_or_default();
                 assert!(
-                    answer(&format!("/playground/{name}"), "/ws").is_some(),
+                    answer(&format!("/playground/{name}"), "/ws", "off").is_some(),
                     "{} imports {name}",
                     file.path
                 );
@@ -104,13 +107,15 @@ mod tests {
             }
         }
         assert!(named >= 5, "{named} files are named");
-        assert!(answer("/playground/", "/ws").is_none());
+        assert!(answer("/playground/", "/ws", "off").is_none());
     }
 
     #[test]
-    fn the_page_knows_the_path_of_the_websocket() {
+    fn the_page_is_told_once_what_it_has_to_know_of_the_server() {
         let page = FILES[0].text;
-        assert_eq!((FILES[0].path, page.matches(WEBSOCKET_PATH).count()), (PATH, 1));
+        for mark in [WEBSOCKET_PATH, API] {
+            assert_eq!((FILES[0].path, page.matches(mark).count()), (PATH, 1), "{mark}");
+        }
         assert_eq!(escape("/a&b\"<"), "/a&amp;b&quot;&lt;");
     }
 }

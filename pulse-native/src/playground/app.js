@@ -16,6 +16,8 @@ const FIRST_CHANNEL = "chat:lobby";
 const NAMED = "#channels=";
 
 const url = websocketUrl();
+/** Of the HTTP API: `off`, `open` to this machine, or for those with the `key`. */
+const api = document.querySelector('meta[name="pulse-api"]').content;
 const session = new Session(url, onState, onFrame);
 const status = new Status(session);
 const messages = new Messages();
@@ -191,7 +193,7 @@ function draw() {
     byId("snippets").hidden = onScreen === null;
     if (onScreen !== null) {
       const data = onScreen.isPresent ? { value: onScreen.data } : undefined;
-      snippets.show({ url, channels: [...channels.keys()], channel: onScreen.name, data, ...form() });
+      snippets.show({ url, api, channels: [...channels.keys()], channel: onScreen.name, data, ...form() });
     }
   });
 }

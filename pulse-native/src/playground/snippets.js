@@ -3,7 +3,7 @@
 import { byId, setText } from "./dom.js";
 import { announce } from "./status.js";
 
-const LANGUAGES = ["javascript", "rust", "shell"];
+const LANGUAGES = ["javascript", "rust", "shell", "curl"];
 const DEFAULT_URL = "ws://127.0.0.1:8080/ws";
 
 export class Snippets {
@@ -25,7 +25,7 @@ export class Snippets {
     }, () => {});
   }
 
-  /** `scene`: `url`, `channels`, `channel`, `kind`, `text`, `event`, and `data` where the page is present. */
+  /** `scene`: `url`, `api`, `channels`, `channel`, `kind`, `text`, `event`, and `data` where the page is present. */
   show(scene) {
     this.#scene = scene;
     this.#render();
@@ -55,7 +55,7 @@ export class Snippets {
 
   #render() {
     if (this.#scene === null) return;
-    const texts = { javascript, rust: (scene) => rust(this.#rust, scene), shell };
+    const texts = { javascript, rust: (scene) => rust(this.#rust, scene), shell, curl };
     setText(byId("code"), texts[this.#chosen](this.#scene).trimEnd());
   }
 }
@@ -134,6 +134,17 @@ function shell({ url, channels, channel, kind, text, event }) {
       : `pulse pub${server}${named}${format}${dashes} ${quote(channel)} ${quote(payload)}`;
   const subscribe = channels.length === 0 ? "" : `pulse sub${server}${channels.some((name) => name.startsWith("-")) ? " --" : ""} ${channels.map(quote).join(" ")}\n`;
   return `${subscribe}${publish}`;
+}
+
+function curl({ url, api, channel, kind, text, event }) {
+  if (api === "off") return "# This server has no HTTP API; the setting api.enabled switches it on.";
+  const address = new URL("/api/v1/publish", url.replace(/^ws/, "http")).href;
+  const payload = kind === "json" ? compact(text) : JSON.stringify(text);
+  const members = [`"channel": ${JSON.stringify(channel)}`, `"payload": ${payload}`];
+  if (kind !== "json") members.push('"format": "raw"');
+  if (event !== "") members.push(`"event": ${JSON.stringify(event)}`);
+  const key = api === "key" ? ' -H "X-API-Key: $PULSE_API_KEY"' : "";
+  return `curl ${quote(address)} -H 'content-type: application/json'${key} \\\n  -d ${quote(`{${members.join(", ")}}`)}`;
 }
 
 /** One word for a POSIX shell. */

@@ -26,10 +26,15 @@ const axe = createRequire(import.meta.url).resolve('axe-core/axe.min.js');
 class Server {
   #child;
 
-  static async start() {
+  /** With these settings beside those of all servers here. */
+  constructor(settings) {
+    this.settings = settings;
+  }
+
+  static async start(settings = {}) {
     const free = createServer().listen(0, '127.0.0.1');
     await once(free, 'listening');
-    const server = new Server();
+    const server = new Server(settings);
     server.port = free.address().port;
     free.close();
     await once(free, 'close');
@@ -47,6 +52,7 @@ class Server {
       PULSE_METRICS_ENABLED: 'false',
       PULSE_SERVER_RETRY_SPREAD_MS: '1500',
       PULSE_CHANNELS_PRESENCE_GRACE_MS: '500',
+      ...this.settings,
     };
     this.#child = spawn(pulse, ['serve'], { env: environment, stdio: ['ignore', 'ignore', 'pipe'] });
     const late = setTimeout(() => this.#child.kill('SIGKILL'), WAIT_MS);
@@ -72,8 +78,8 @@ const server = await Server.start();
 const browser = await chromium.launch({ executablePath: chromiumPath, args: ['--no-sandbox'] });
 const faults = [];
 
-/** A tab with this page, that is connected. What its console complains of is a fault of the page, unless a connection failed. */
-async function tab(hash = '', options = {}) {
+/** A tab with this page of the server, that is connected. What its console complains of is a fault of the page, unless a connection failed. */
+async function tab(hash = '', options = {}, from = server) {
   const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, ...options });
   context.setDefaultTimeout(WAIT_MS);
   const page = await context.newPage();
@@ -82,7 +88,7 @@ async function tab(hash = '', options = {}) {
     const isExpected = message.text().includes('WebSocket connection to');
     if (message.type() === 'error' && !isExpected) faults.push(message.text());
   });
-  await page.goto(`${server.url}${hash}`);
+  await page.goto(`${from.url}${hash}`);
   await state(page, 'connected');
   return page;
 }
@@ -208,6 +214,51 @@ await checks.check('the snippets do what they show', async () => {
   assert.ok(rust.includes(`const URL: &str = "ws://127.0.0.1:${server.port}/ws";`), rust);
   assert.ok(rust.includes('const CHANNELS: &[&str] = &["chat:lobby", "news"];'), rust);
   assert.ok(rust.includes('const PAYLOAD: &str = "{\\"it\\":\\"isn\'t\\"}";'), rust);
+});
+
+/** Runs what the page shows for curl, and looks for the message in the page. */
+async function curl(page, environment, expected) {
+  const code = page.locator('#code');
+  await shows(page, '#code', 'curl ');
+  const before = await page.locator('#log li').count();
+  const env = { PATH: process.env.PATH, ...environment };
+  const { stdout } = await promisify(execFile)('sh', ['-c', `${await code.textContent()} -sS`], { env });
+  assert.ok(JSON.parse(stdout).result?.offset > 0, stdout);
+  await page.locator(`#log li:nth-child(${before + 1})`).waitFor();
+  await shows(page, '#log li:last-child .payload', expected);
+}
+
+await checks.check('what it shows for curl publishes what is on screen', async () => {
+  await ada.getByRole('tab', { name: 'curl' }).click();
+  await ada.getByLabel('Message', { exact: true }).fill('{"it": "isn\'t $HOME"}');
+  await shows(ada, '#code', '$HOME');
+  await curl(ada, {}, '{ "it": "isn\'t $HOME" }');
+  await ada.getByLabel('Text', { exact: true }).check();
+  await ada.getByLabel('Event').fill("who's there");
+  const nasty = '@it\'s `pwd` "$HOME" \\n ü';
+  await ada.getByLabel('Message', { exact: true }).fill(nasty);
+  await shows(ada, '#code', '`pwd`');
+  await curl(ada, {}, nasty);
+  await shows(ada, '#log li:last-child .event', "who's there");
+  await ada.getByLabel('JSON', { exact: true }).check();
+  await ada.getByLabel('Event').fill('');
+});
+
+await checks.check('it shows for curl how a key is sent, and says where there is nothing to ask', async () => {
+  const key = '0123456789abcdef';
+  const locked = await Server.start({ PULSE_API_KEY: key });
+  const page = await tab('', {}, locked);
+  await page.getByRole('tab', { name: 'curl' }).click();
+  assert.ok(!(await page.content()).includes(key));
+  await curl(page, { PULSE_API_KEY: key }, '{ "text": "hello" }');
+  await page.context().close();
+  await locked.stop('SIGKILL');
+  const silent = await Server.start({ PULSE_API_ENABLED: 'off' });
+  const other = await tab('', {}, silent);
+  await other.getByRole('tab', { name: 'curl' }).click();
+  await shows(other, '#code', 'api.enabled');
+  await other.context().close();
+  await silent.stop('SIGKILL');
 });
 
 await checks.check('the log keeps the newest 200 messages', async () => {
