@@ -16,7 +16,7 @@ use rustix::process::{Pid, Signal, kill_process};
 const PAGE: &str = include_str!("../../docs/CLI.md");
 
 /// The commands that talk to a server.
-const REMOTE: [&str; 2] = ["sub", "pub"];
+const REMOTE: [&str; 3] = ["sub", "pub", "presence"];
 
 /// What precedes a publication that a subscriber prints.
 const SUBSCRIBED: &str = "pulse: subscribed to ";
