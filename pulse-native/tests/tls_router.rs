@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use e2e_support::{Running, connect, dial, publication, split, subscribe};
 use pulse_core::wire::Frame;
 use pulse_native::config::Config;
-use rustls::ClientConfig;
+use rustls::{ClientConfig, HandshakeKind};
 use tls_support::{Files, Secure, secure, websocket};
 use tungstenite::{Message, WebSocket};
 
@@ -190,4 +190,18 @@ fn a_handshake_that_is_not_over_in_time_is_counted() {
     });
     let _silent = dial(server.addr);
     server.wait_for_metric("pulse_tls_handshakes_failed_total{reason=\"timeout\"}", 1);
+}
+
+#[test]
+fn a_client_that_comes_back_with_its_ticket_spares_the_full_handshake() {
+    let files = Files::new("ticket");
+    let server = start(&files, |_| {});
+    let config = files.trusting();
+    let kinds = [(); 2].map(|()| {
+        // Its session is open, so the ticket has been read.
+        let (socket, _) = client(&server, &config);
+        assert_eq!(socket.get_ref().conn.tls13_tickets_received(), 1);
+        socket.get_ref().conn.handshake_kind()
+    });
+    assert_eq!(kinds, [Some(HandshakeKind::Full), Some(HandshakeKind::Resumed)]);
 }

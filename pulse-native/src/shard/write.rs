@@ -305,18 +305,35 @@ mod tests {
     use std::os::unix::net::UnixDatagram;
 
     use super::*;
-    use crate::tls::pair;
+    use crate::tls::{Session, pair, pair_with_limit};
 
-    /// A socket of which each write comes as one piece.
-    #[test]
-    fn what_is_written_over_tls_at_once_is_one_write_of_full_records() {
+    /// A connection over TLS, and the other end of its socket: there, each write comes as one piece.
+    fn secured(session: Session) -> (Net, Key, UnixDatagram) {
         let (ours, theirs) = UnixDatagram::pair().unwrap();
         theirs.set_nonblocking(true).unwrap();
-        let (session, _client) = pair();
         let mut net = Net::new(Rc::new(Epoll::new().unwrap()));
         let mut conn = Conn::new(ours.into(), Some(Box::new(session)));
         conn.phase = Phase::Open;
         let key = net.table.insert(conn);
+        (net, key, theirs)
+    }
+
+    #[test]
+    fn a_connection_whose_keys_are_used_up_is_lost() {
+        let (mut net, key, theirs) = secured(pair_with_limit(64).0);
+        let conn = net.table.get_mut(key).unwrap();
+        let mut written = 0;
+        while net.out.notes.is_empty() {
+            net.out.write(key, conn, b"x");
+            theirs.recv(&mut [0; 64]).expect("a record, or the alert that ends the stream");
+            written += 1;
+        }
+        assert!(matches!(net.out.notes[..], [Note::Lost(lost)] if lost == key) && written > 32);
+    }
+
+    #[test]
+    fn what_is_written_over_tls_at_once_is_one_write_of_full_records() {
+        let (mut net, key, theirs) = secured(pair().0);
         let conn = net.table.get_mut(key).unwrap();
         net.out.write(key, conn, &[7; 40_000]);
         net.out.write(key, conn, b"shorter, over what was longer");

@@ -13,5 +13,5 @@ pub use error::TlsError;
 pub use follow::{follow, renew};
 pub use identity::Identity;
 #[cfg(test)]
-pub(crate) use session::tests::pair;
+pub(crate) use session::tests::{pair, pair_with_limit};
 pub(crate) use session::{Fault, RECORD, Session, UNFINISHED};

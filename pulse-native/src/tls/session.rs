@@ -290,7 +290,11 @@ pub(super) mod tests {
         pair_of(&version::TLS13, u64::MAX)
     }
 
-    /// Both sides of a session that is agreed upon. In TLS 1.2 its keys encrypt `limit` records.
+    /// Both sides of a session that is agreed upon in TLS 1.2, whose keys encrypt `limit` records.
+    pub(crate) fn pair_with_limit(limit: u64) -> (Session, ClientConnection) {
+        pair_of(&version::TLS12, limit)
+    }
+
     fn pair_of(version: &'static SupportedProtocolVersion, limit: u64) -> (Session, ClientConnection) {
         let SupportedCipherSuite::Tls12(suite) = ring::cipher_suite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256
         else {
@@ -353,6 +357,22 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn a_session_keeps_half_of_a_record_and_at_rest_nothing() {
+        let (mut session, mut client) = pair();
+        assert_eq!(session.rest.capacity(), 0);
+        let (mut record, mut heard) = (Vec::new(), Vec::new());
+        std::io::Write::write_all(&mut client.writer(), &[7; 1000]).unwrap();
+        client.write_tls(&mut record).unwrap();
+        let (mut half, end) = (record[..600].to_vec(), &record[600..]);
+        session.receive(&mut half, |plain| heard.extend_from_slice(plain), &mut Vec::new()).unwrap();
+        assert_eq!((session.unfinished().len(), heard.len()), (600, 0));
+        let mut whole = [session.unfinished(), end].concat();
+        session.receive(&mut whole, |plain| heard.extend_from_slice(plain), &mut Vec::new()).unwrap();
+        assert_eq!((session.rest.capacity(), heard), (0, vec![7; 1000]));
+        assert!(size_of::<Session>() <= 1200, "{} bytes", size_of::<Session>());
+    }
+
+    #[test]
     fn half_of_a_handshake_message_keeps_a_session_neither_from_speaking_nor_from_hearing() {
         let (mut session, client) = pair();
         let secrets = client.dangerous_extract_secrets().unwrap();
@@ -394,7 +414,7 @@ pub(super) mod tests {
 
     #[test]
     fn a_session_whose_keys_are_used_up_says_so_and_ends_in_order() {
-        let (mut session, mut client) = pair_of(&version::TLS12, 64);
+        let (mut session, mut client) = pair_with_limit(64);
         let mut count = 0;
         loop {
             let mut wire = Vec::new();
