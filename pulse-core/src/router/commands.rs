@@ -170,6 +170,12 @@ impl Router {
         if known.is_some_and(|channel| self.crowded_leaf(channel).is_some()) {
             return Err(Refused::new(ErrorCode::SERVER_ERROR));
         }
+        let keeps = self.rulebook.rules(publish.channel).history().is_some();
+        let known = if keeps { self.channel_to_keep(publish.channel) } else { known };
+        if known.is_none() && keeps {
+            let message = "limits.max_channels is reached";
+            return Err(Refused { code: ErrorCode::LIMIT_EXCEEDED, message });
+        }
         self.stats.publications += 1;
         let Some(channel) = known else { return Ok(Outcome::Published(None)) };
         let meta = self.meta(channel, self.policy(channel), publish.key);
@@ -193,7 +199,7 @@ impl Router {
             let away = home != self.config.shards.index;
             let refusal = if held >= limits.max_subscriptions_per_connection as usize {
                 Some((ErrorCode::LIMIT_EXCEEDED, "limits.max_subscriptions_per_connection is reached"))
-            } else if !away && known.is_none() && !self.has_room_for_channel() {
+            } else if !away && known.is_none() && !self.make_room_for_channel() {
                 Some((ErrorCode::LIMIT_EXCEEDED, "limits.max_channels is reached"))
             } else if away && self.is_out_of_reach(home, known.is_none()) {
                 Some((ErrorCode::SERVER_ERROR, ErrorCode::SERVER_ERROR.text()))
@@ -222,7 +228,7 @@ impl Router {
             let Some(channel) = self.find(name) else { break };
             let Some(at) = self.conns[slot as usize].subscription(channel) else { continue };
             if let Some(ack) = self.pending_ack(slot, channel) {
-                self.confirm(ack);
+                self.confirm(channel, ack);
             }
             self.leave(slot, at, false);
             if self.conns[slot as usize].link.dialect != Dialect::Legacy {

@@ -258,7 +258,7 @@ impl Router {
         let legacy = self.conns[slot as usize].link.dialect == Dialect::Legacy;
         if known.is_none()
             && self.channels.home(hash) == self.config.shards.index
-            && !self.has_room_for_channel()
+            && !self.make_room_for_channel()
         {
             if !legacy {
                 let code = ErrorCode::LIMIT_EXCEEDED;

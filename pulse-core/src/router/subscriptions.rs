@@ -84,7 +84,7 @@ impl Router {
             if known.is_none() && outbox.is_full() {
                 return self.wait_for_peer(slot, home);
             }
-        } else if known.is_none() && !self.has_room_for_channel() {
+        } else if known.is_none() && !self.make_room_for_channel() {
             self.refuse(slot, id, ErrorCode::LIMIT_EXCEEDED, "limits.max_channels is reached");
             return Flow::On;
         }
@@ -100,7 +100,7 @@ impl Router {
         if self.channels.get(channel).joining {
             self.joining.get_mut(&channel).expect("a joining channel is noted").acks.push(ack);
         } else {
-            self.confirm(ack);
+            self.confirm(channel, ack);
         }
     }
 
@@ -112,18 +112,30 @@ impl Router {
         self.stats.subscriptions += 1;
     }
 
-    /// Whether this home may have one more channel: its share of the limit that all routers have together.
-    pub(super) fn has_room_for_channel(&self) -> bool {
+    /// Whether this home may have one more channel: its share of the limit that all routers have together. One that lives on
+    /// for its history alone gives way, the longest unused first.
+    pub(super) fn make_room_for_channel(&mut self) -> bool {
         let share = self.config.limits.max_channels.div_ceil(self.config.shards.count.into());
-        self.channels.num_home() < share as usize
+        while self.channels.num_home() >= share as usize {
+            let Some(channel) = self.histories.take_vacant() else { return false };
+            if self.is_vacant(channel) {
+                self.forget(channel);
+            }
+        }
+        true
     }
 
     /// Makes a channel. One that is at home elsewhere asks there to become part of it.
     pub(super) fn create_channel(&mut self, hash: crate::channel::Hash, name: &str) -> u32 {
         let channel = self.channels.create(hash, name);
+        let bounds = self.rulebook.rules(name).history();
+        self.channels.get_mut(channel).kept = bounds.is_some();
         if self.channels.is_home(channel) {
             let epoch = self.random.next() as u32;
             self.channels.get_mut(channel).epoch = epoch;
+            if let Some(bounds) = bounds {
+                self.histories.create(channel, bounds);
+            }
         } else {
             self.joining.insert(channel, Joining::default());
             self.ask_to_join(channel);
@@ -135,7 +147,7 @@ impl Router {
     pub(super) fn ask_to_join(&mut self, channel: u32) {
         let entry = self.channels.get_mut(channel);
         entry.joining = true;
-        let home = entry.home;
+        let home = entry.home();
         if !self.outboxes[usize::from(home)].connected {
             return;
         }
@@ -147,16 +159,19 @@ impl Router {
         });
     }
 
-    /// Tells a client that it is subscribed.
-    pub(super) fn confirm(&mut self, ack: PendingAck) {
+    /// Tells a client that it is subscribed, and from where on it gets what is published.
+    pub(super) fn confirm(&mut self, channel: u32, ack: PendingAck) {
         let PendingAck { slot, id, recover, silent } = ack;
         if silent {
             return;
         }
-        // There is no history to recover from, and a client that asks must not be left to guess.
-        let lost = recover.then_some("this channel keeps no history");
+        // A client that asks must not be left to guess.
+        let entry = self.channels.get(channel);
+        let lost = if entry.kept { "this version does not recover" } else { "this channel keeps no history" };
+        let lost = recover.then_some(lost);
         let ack = Ack { id, recovered: lost.map(|_| false), reason: lost, ..Ack::default() };
-        self.tell(slot, &Frame::Ack(ack));
+        let position = (entry.kept && !entry.joining).then(|| entry.position());
+        self.tell_ack(slot, ack, position);
     }
 
     pub(super) fn unsubscribe(&mut self, slot: Slot, request: Unsubscribe<'_>) {
@@ -172,7 +187,7 @@ impl Router {
         };
         // It was subscribed for as long as that lasted: each request has its answer.
         if let Some(ack) = self.pending_ack(slot, channel) {
-            self.confirm(ack);
+            self.confirm(channel, ack);
         }
         self.leave(slot, at, false);
         self.tell(slot, &Frame::Ack(Ack { id: request.id, ..Ack::default() }));
@@ -229,19 +244,34 @@ impl Router {
 
     /// Forgets a channel that nobody needs here any more, and tells its home.
     pub(super) fn vacate(&mut self, channel: u32) {
-        let entry = self.channels.get(channel);
-        if !entry.is_vacant() {
+        if !self.is_vacant(channel) {
             return;
         }
-        if !self.channels.is_home(channel) {
+        let entry = self.channels.get(channel);
+        if self.channels.is_home(channel) {
+            if entry.kept {
+                return self.histories.vacate(channel, self.now.mono);
+            }
+        } else {
             let told = !entry.joining || self.joining[&channel].ticket != 0;
             if told {
-                Self::send(&mut self.outboxes, &mut self.unsent, entry.home, |out| {
+                Self::send(&mut self.outboxes, &mut self.unsent, entry.home(), |out| {
                     PeerMessage::Unsubscribe { channel: &entry.name }.encode(out);
                 });
             }
             self.joining.remove(&channel);
         }
+        self.channels.remove(channel);
+    }
+
+    /// Whether nobody needs a channel here. At home it may live on for its history.
+    pub(super) fn is_vacant(&self, channel: u32) -> bool {
+        self.channels.get(channel).is_vacant()
+    }
+
+    /// At home: forgets a channel with its history, so that its next life has another epoch.
+    pub(super) fn forget(&mut self, channel: u32) {
+        self.histories.remove(channel);
         self.channels.remove(channel);
     }
 }

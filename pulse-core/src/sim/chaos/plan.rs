@@ -64,11 +64,15 @@ pub(super) fn decide(request: &Request) -> Answer {
         Request::Connect { token: None } => Answer::Allow,
         Request::Subscribe { channel, .. }
         | Request::Publish { channel }
+        | Request::History { channel }
         | Request::Presence { channel, .. }
             if channel.ends_with('!') =>
         {
             Answer::Deny
         }
-        Request::Subscribe { .. } | Request::Publish { .. } | Request::Presence { .. } => Answer::Allow,
+        Request::Subscribe { .. }
+        | Request::Publish { .. }
+        | Request::History { .. }
+        | Request::Presence { .. } => Answer::Allow,
     }
 }
