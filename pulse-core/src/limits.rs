@@ -108,6 +108,9 @@ pub(crate) const HISTORY_PAGE_DEFAULT: u64 = 100;
 /// Bytes of publications with which an answer to a history query ends, however few they are.
 pub(crate) const HISTORY_PAGE_BYTES: usize = 64 * 1024;
 
+/// Bytes of publications that a subscriber which catches up is given at once, but one in any case.
+pub(crate) const REPLAY_BYTES: usize = 64 * 1024;
+
 /// Bytes that one kept publication costs beside its frame: its place in the list, and the allocator's share.
 pub(crate) const HISTORY_OVERHEAD: usize = 64;
 

@@ -287,16 +287,16 @@ impl Router {
 
     fn list_channels(&self, prefix: &str, after: Option<&str>, limit: usize) -> Outcome {
         let limit = limit.clamp(1, CHANNELS_PAGE);
-        let wanted = self.channels.iter().map(|(_, channel)| channel).filter(|channel| {
-            !channel.subscribers.is_empty()
+        let wanted = self.channels.iter().filter(|(at, channel)| {
+            self.num_subscribers(*at) > 0
                 && channel.name.starts_with(prefix)
                 && after.is_none_or(|after| &*channel.name > after)
         });
         // The first ones by name, without sorting all of them.
         let mut page: Vec<(&str, u64)> = Vec::with_capacity(2 * limit);
         let mut more = false;
-        for channel in wanted {
-            page.push((&channel.name, channel.subscribers.len() as u64));
+        for (at, channel) in wanted {
+            page.push((&channel.name, self.num_subscribers(at)));
             if page.len() == 2 * limit {
                 more = true;
                 page.select_nth_unstable(limit);
@@ -307,6 +307,12 @@ impl Router {
         more |= page.len() > limit;
         page.truncate(limit);
         Outcome::Channels(page.into_iter().map(|(name, count)| (name.into(), count)).collect(), more)
+    }
+
+    fn num_subscribers(&self, channel: u32) -> u64 {
+        let entry = self.channels.get(channel);
+        let reading = if entry.kept { self.replays.readers_of(channel).count() } else { 0 };
+        (entry.subscribers.len() + reading) as u64
     }
 
     /// Another router that has this channel.

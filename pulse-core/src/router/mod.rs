@@ -1,7 +1,7 @@
 //! One thread's worth of Pulse: every connection and channel of it, from input bytes to output batches.
 //!
 //! This file owns the turn and the life of connections. `requests` answers what clients ask, with `subscriptions`,
-//! `publications`, `history` and, where a request cannot be decided at once, `waiting`; `commands` does what the host wants; `peers` speaks with other routers; `fanout`
+//! `publications`, `history`, `recovery` and, where a request cannot be decided at once, `waiting`; `commands` does what the host wants; `peers` speaks with other routers; `fanout`
 //! decides which bytes go to whom (with `lists`; `backlog` has what waits), `timer` when a silent connection is looked at.
 
 mod backlog;
@@ -13,6 +13,7 @@ mod moving;
 mod peers;
 mod presence;
 mod publications;
+mod recovery;
 mod requests;
 mod session;
 mod subscriptions;
@@ -46,6 +47,7 @@ use history::Histories;
 use lists::Message;
 use peers::Unsent;
 use presence::Crowds;
+use recovery::Replays;
 use session::{Conn, State};
 use subscriptions::Joining;
 use timer::{Deadlines, Heartbeat};
@@ -117,6 +119,7 @@ pub struct Router {
     joining: HashMap<u32, Joining, foldhash::fast::FixedState>,
     crowds: Crowds,
     histories: Histories,
+    replays: Replays,
     fanout: Fanout,
     /// By the peer's number; this router's own is never used. Empty while it is alone.
     outboxes: Vec<Outbox>,
@@ -178,6 +181,7 @@ impl Router {
             joining: HashMap::with_hasher(foldhash::fast::FixedState::default()),
             crowds: Crowds::new(),
             histories: Histories::new(),
+            replays: Replays::default(),
             outboxes,
             unsent: Unsent::default(),
             fanout: Fanout::new(config.limits.queue_bytes as usize),
@@ -271,6 +275,7 @@ impl Router {
         let Some(slot) = self.live(conn) else { return };
         if writable {
             self.fanout.unblock(slot, self.conns[slot as usize].link);
+            self.replays.list(slot);
         } else {
             self.fanout.block(slot, self.conns[slot as usize].link);
             self.close_overflowed();
@@ -333,7 +338,7 @@ impl Router {
             }
             // One connection after the other, each written before the next: what waited for all of them would make one
             // turn of megabytes.
-            if !self.resume_next() {
+            if !self.replay_next() && !self.resume_next() {
                 return None;
             }
         };

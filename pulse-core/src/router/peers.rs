@@ -387,7 +387,8 @@ impl Router {
 
     /// Ends all subscriptions of a channel, and with them the channel.
     fn expel_all(&mut self, channel: u32, code: ErrorCode) {
-        let slots: Vec<Slot> = self.channels.get(channel).subscribers.iter().map(|s| s.slot).collect();
+        let inside = self.channels.get(channel).subscribers.iter().map(|subscriber| subscriber.slot);
+        let slots: Vec<Slot> = inside.chain(self.replays.readers_of(channel)).collect();
         slots.into_iter().for_each(|slot| self.expel(slot, channel, code));
     }
 

@@ -424,7 +424,17 @@ impl Router {
     fn spread_notice(&mut self, channel: u32, frame: &[u8]) -> Result<(), BadParcel> {
         let policy = self.policy(channel);
         let decoded = self.decode(policy, frame)?;
-        self.spread(channel, Source::Encoded(frame, decoded.as_ref()), Meta::notice(channel, policy));
+        let meta = Meta::notice(channel, policy);
+        self.spread(channel, Source::Encoded(frame, decoded.as_ref()), meta);
+        if self.channels.get(channel).kept && self.replays.reads(channel) {
+            // Presence has no numbers: whoever still catches up on publications hears of it now.
+            let frame = first(frame)?;
+            for slot in self.replays.readers_of(channel) {
+                let encoding = self.conns[slot as usize].link.dialect.encoding();
+                let message = self.fanout.message(meta, |out| encoding.encode(&frame, out));
+                self.fanout.push(slot, message);
+            }
+        }
         Ok(())
     }
 

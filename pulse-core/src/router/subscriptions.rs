@@ -8,8 +8,9 @@ use crate::peer::{Asked, PeerMessage};
 use crate::wire::{Ack, ErrorCode, Frame, Subscribe, Unsubscribe, Unsubscribed};
 use crate::{Answer, Request};
 
+use super::recovery::Wanted;
 use super::requests::{Flow, judge};
-use super::session::Subscription;
+use super::session::{CATCHING_UP, Subscription};
 use super::{Router, Slot};
 
 /// A leaf that waits to become part of its channel.
@@ -27,9 +28,9 @@ pub(super) struct Joining {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct PendingAck {
     pub(super) slot: Slot,
-    id: u64,
-    /// Whether it asked to recover.
-    recover: bool,
+    pub(super) id: u64,
+    /// Why nothing is recovered, if that was asked.
+    pub(super) refusal: Option<&'static str>,
     /// The host has made it, so that no request waits for an answer.
     silent: bool,
 }
@@ -37,13 +38,13 @@ pub(super) struct PendingAck {
 impl PendingAck {
     /// Of a subscription that the client has not asked for.
     pub(super) fn silent(slot: Slot) -> Self {
-        Self { slot, id: 0, recover: false, silent: true }
+        Self { slot, id: 0, refusal: None, silent: true }
     }
 }
 
 impl Router {
     pub(super) fn subscribe(&mut self, slot: Slot, request: &Subscribe<'_>, answer: Option<&Answer>) -> Flow {
-        let &Subscribe { id, channel: name, token, recover, .. } = request;
+        let &Subscribe { id, channel: name, token, .. } = request;
         if !is_channel_name(name) {
             self.refuse_name(slot, id);
             return Flow::On;
@@ -63,7 +64,8 @@ impl Router {
             self.refuse(slot, id, code, message);
             return Flow::On;
         }
-        match judge(self.rulebook.rules(name).subscribe, answer) {
+        let rules = self.rulebook.rules(name);
+        match judge(rules.subscribe, answer) {
             Some(true) => {}
             Some(false) => {
                 self.refuse(slot, id, ErrorCode::FORBIDDEN, "subscribing is not allowed in this namespace");
@@ -89,7 +91,16 @@ impl Router {
             return Flow::On;
         }
         let channel = known.unwrap_or_else(|| self.create_channel(hash, name));
-        self.admit(channel, PendingAck { slot, id, recover: recover.is_some(), silent: false });
+        let dialect = self.conns[slot as usize].link.dialect;
+        let (wanted, refusal) = Wanted::new(request, &rules, dialect);
+        let mut ack = PendingAck { slot, id, refusal, silent: false };
+        if home != self.config.shards.index && wanted.recovers() {
+            ack.refusal =
+                Some("this version recovers only in channels that are at home at the client's router");
+        }
+        if !self.catch_up(channel, ack, wanted) {
+            self.admit(channel, ack);
+        }
         Flow::On
     }
 
@@ -161,15 +172,13 @@ impl Router {
 
     /// Tells a client that it is subscribed, and from where on it gets what is published.
     pub(super) fn confirm(&mut self, channel: u32, ack: PendingAck) {
-        let PendingAck { slot, id, recover, silent } = ack;
+        let PendingAck { slot, id, refusal, silent } = ack;
         if silent {
             return;
         }
         // A client that asks must not be left to guess.
+        let ack = Ack { id, recovered: refusal.map(|_| false), reason: refusal, ..Ack::default() };
         let entry = self.channels.get(channel);
-        let lost = if entry.kept { "this version does not recover" } else { "this channel keeps no history" };
-        let lost = recover.then_some(lost);
-        let ack = Ack { id, recovered: lost.map(|_| false), reason: lost, ..Ack::default() };
         let position = (entry.kept && !entry.joining).then(|| entry.position());
         self.tell_ack(slot, ack, position);
     }
@@ -223,10 +232,12 @@ impl Router {
         let subscriptions = &mut self.conns[slot as usize].subscriptions;
         let left = subscriptions.swap_remove(at);
         self.fanout.leave(slot, left.channel, &self.channels.get(left.channel).name);
-        if let Some(moved) = subscriptions.get(at) {
+        if let Some(moved) = subscriptions.get(at).filter(|moved| moved.place != CATCHING_UP) {
             self.channels.moved(moved.channel, moved.place, at as u32);
         }
-        if let Some(moved) = self.channels.leave(left.channel, left.place) {
+        if left.place == CATCHING_UP {
+            self.replays.remove(slot, left.channel);
+        } else if let Some(moved) = self.channels.leave(left.channel, left.place) {
             self.conns[moved.slot as usize].subscriptions[moved.at as usize].place = left.place;
         }
         self.stats.subscriptions -= 1;
@@ -266,7 +277,8 @@ impl Router {
 
     /// Whether nobody needs a channel here. At home it may live on for its history.
     pub(super) fn is_vacant(&self, channel: u32) -> bool {
-        self.channels.get(channel).is_vacant()
+        let entry = self.channels.get(channel);
+        entry.is_vacant() && !(entry.kept && self.replays.reads(channel))
     }
 
     /// At home: forgets a channel with its history, so that its next life has another epoch.
