@@ -88,6 +88,11 @@ impl History {
         self.entries.range(passed..).map(|entry| &*entry.frame)
     }
 
+    /// All that is kept, with its times, the oldest first.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (Time, &[u8])> {
+        self.entries.iter().map(|entry| (entry.at, &*entry.frame))
+    }
+
     /// When the oldest was published.
     pub(crate) fn oldest(&self) -> Option<Time> {
         self.entries.front().map(|entry| entry.at)
@@ -106,6 +111,15 @@ pub(crate) enum Lost {
 }
 
 impl Lost {
+    /// As routers tell each other; 0 is none.
+    pub(crate) fn number(lost: Option<Self>) -> u8 {
+        lost.map_or(0, |lost| lost as u8 + 1)
+    }
+
+    pub(crate) fn from_number(number: u8) -> Option<Self> {
+        [Self::Epoch, Self::Trimmed, Self::Ahead].into_iter().find(|lost| Self::number(Some(*lost)) == number)
+    }
+
     /// For people.
     pub(crate) fn text(self) -> &'static str {
         match self {

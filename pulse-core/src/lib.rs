@@ -31,7 +31,7 @@ pub use grant::{Namespace, Rule, Rules, SlowConsumer};
 pub use id::{ConnId, Ticket};
 pub use limits::{Heartbeat, Limits};
 pub use link::{Batch, Dialect, Framing, Kind, Link};
-pub use peer::{BadParcel, HistoryQuery, PeerId, PeerMessage, PresenceRequest, Shards};
+pub use peer::{BadParcel, HistoryQuery, PeerId, PeerMessage, PresenceRequest, Recall, Recalled, Shards};
 pub use random::Seed;
 pub use router::{Command, Config, ImportError, Outcome, Refused, Router, Target, is_client_name};
 pub use stats::Stats;

@@ -111,6 +111,9 @@ pub(crate) const HISTORY_PAGE_BYTES: usize = 64 * 1024;
 /// Bytes of publications that a subscriber which catches up is given at once, but one in any case.
 pub(crate) const REPLAY_BYTES: usize = 64 * 1024;
 
+/// Pages that one router waits for from others at a time: so many may be kept there for one that takes nothing.
+pub(crate) const REPLAYS_AT_ONCE: usize = 16;
+
 /// Bytes that one kept publication costs beside its frame: its place in the list, and the allocator's share.
 pub(crate) const HISTORY_OVERHEAD: usize = 64;
 

@@ -49,6 +49,20 @@ pub enum PeerMessage<'a> {
         /// What is asked.
         query: HistoryQuery<'a>,
     },
+    /// To the home, behind `Subscribe`: a subscriber of a leaf wants what was published before. Answered by `Recalled`.
+    Recall {
+        /// Pairs the answer.
+        ticket: u64,
+        /// What is wanted.
+        recall: Recall<'a>,
+    },
+    /// To a leaf: what its subscriber wanted, or that it cannot be had. Publications that follow are behind `offset`.
+    Recalled {
+        /// Pairs it with its `Recall`.
+        ticket: u64,
+        /// What there is.
+        recalled: Recalled<'a>,
+    },
     /// To a leaf: publications follow from the one after `offset` on.
     Subscribed {
         /// Pairs it with its `Subscribe`.
@@ -151,6 +165,34 @@ pub struct HistoryQuery<'a> {
     pub reverse: bool,
 }
 
+/// What a subscriber of a leaf wants of what was published before.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Recall<'a> {
+    /// Channel name.
+    pub channel: &'a str,
+    /// Everything behind this position.
+    pub since: Option<(u32, u64)>,
+    /// The newest publications, where there is no such position or it is lost.
+    pub latest: u64,
+    /// Whether publications are to be told now, a page of them. Otherwise only whether and from where on they can be.
+    pub page: bool,
+}
+
+/// The answer to a [`Recall`].
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Recalled<'a> {
+    /// Why what is behind the position cannot be had, if it cannot: 1 another epoch, 2 not kept any more, 3 no such position.
+    pub lost: u8,
+    /// Names this life of the channel.
+    pub epoch: u32,
+    /// Number of the newest publication.
+    pub offset: u64,
+    /// The number behind which it goes on.
+    pub after: u64,
+    /// Frames of publications, each with its length in front, from the one after `after` on.
+    pub frames: &'a [u8],
+}
+
 /// Bytes that are no parcel of this version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BadParcel;
@@ -182,6 +224,8 @@ const NOTICE: u8 = 10;
 const MISSED: u8 = 11;
 const BUSY: u8 = 12;
 const HISTORY: u8 = 13;
+const RECALL: u8 = 14;
+const RECALLED: u8 = 15;
 
 impl<'a> PeerMessage<'a> {
     /// Appends the message to a parcel.
@@ -266,6 +310,20 @@ impl<'a> PeerMessage<'a> {
                 put_position(out, (epoch.unwrap_or_default(), after));
                 put_str(out, channel);
             }
+            Self::Recall { ticket, recall } => {
+                let Recall { channel, since, latest, page } = recall;
+                out.extend_from_slice(&[RECALL, u8::from(since.is_some()), u8::from(page)]);
+                [ticket, latest].into_iter().for_each(|number| put_u64(out, number));
+                put_position(out, since.unwrap_or_default());
+                put_str(out, channel);
+            }
+            Self::Recalled { ticket, recalled } => {
+                let Recalled { lost, epoch, offset, after, frames } = recalled;
+                out.extend_from_slice(&[RECALLED, lost]);
+                [ticket, after].into_iter().for_each(|number| put_u64(out, number));
+                put_position(out, (epoch, offset));
+                put_bytes(out, frames);
+            }
             Self::Busy { on } => out.extend_from_slice(&[BUSY, u8::from(on)]),
         }
     }
@@ -315,6 +373,17 @@ impl<'a> PeerMessage<'a> {
                 let since = has_since.then_some((has_epoch.then_some(epoch), after));
                 let query = HistoryQuery { channel: r.str()?, id, since, limit, reverse };
                 Self::History { ticket, query }
+            }
+            RECALL => {
+                let (has_since, page, ticket, latest) = (r.u8()? != 0, r.u8()? != 0, r.u64()?, r.u64()?);
+                let since = Some(position(&mut r)?).filter(|_| has_since);
+                Self::Recall { ticket, recall: Recall { channel: r.str()?, since, latest, page } }
+            }
+            RECALLED => {
+                let (lost, ticket, after) = (r.u8()?, r.u64()?, r.u64()?);
+                let (epoch, offset) = position(&mut r)?;
+                let recalled = Recalled { lost, epoch, offset, after, frames: r.bytes()? };
+                Self::Recalled { ticket, recalled }
             }
             BUSY => Self::Busy { on: r.u8()? != 0 },
             _ => return Err(BadParcel),
@@ -382,6 +451,18 @@ mod tests {
             PeerMessage::Subscribed { ticket: 2, channel: "b", epoch: u32::MAX, offset: 1 << 52 },
             PeerMessage::Accepted { ticket: 3, position: None },
             PeerMessage::Accepted { ticket: 3, position: Some((7, 1 << 52)) },
+            PeerMessage::Recall {
+                ticket: 1,
+                recall: Recall { channel: "c", since: Some((7, 8)), latest: 0, page: true },
+            },
+            PeerMessage::Recall {
+                ticket: 1,
+                recall: Recall { channel: "c", latest: 9, ..Recall::default() },
+            },
+            PeerMessage::Recalled {
+                ticket: 1,
+                recalled: Recalled { lost: 2, epoch: 7, offset: 9, after: 8, frames: &[1, 2] },
+            },
             history(None),
             history(Some((None, 3))),
             history(Some((Some(0), 0))),

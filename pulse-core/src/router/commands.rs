@@ -311,7 +311,7 @@ impl Router {
 
     fn num_subscribers(&self, channel: u32) -> u64 {
         let entry = self.channels.get(channel);
-        let reading = if entry.kept { self.replays.readers_of(channel).count() } else { 0 };
+        let reading = if entry.kept { self.replays.slots(channel).count() } else { 0 };
         (entry.subscribers.len() + reading) as u64
     }
 

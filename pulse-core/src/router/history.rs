@@ -73,12 +73,19 @@ impl Histories {
         &kept.history
     }
 
-    fn push(&mut self, channel: u32, now: Time, frame: &[u8]) {
+    /// Keeps the channel's newest publication, of this time.
+    pub(super) fn push(&mut self, channel: u32, now: Time, frame: &[u8]) {
         let kept = self.of(channel);
         kept.history.push(now, frame, &kept.bounds);
         if kept.alarm.is_none() {
             self.wake(channel, now);
         }
+    }
+
+    /// What a channel keeps as of now, with its times, the oldest first; nothing for one that keeps none.
+    pub(super) fn kept(&self, channel: u32, now: Time) -> Vec<(Time, &[u8])> {
+        let Some(Kept { history, bounds, .. }) = self.by_channel.get(&channel) else { return Vec::new() };
+        history.iter().filter(|(at, _)| at.after_ms(bounds.ttl_ms) > now).collect()
     }
 
     /// Nobody needs the channel, as of now.

@@ -100,6 +100,9 @@ impl Router {
         }
         self.unsent.changed = true;
         for asked in self.outboxes[usize::from(peer.0)].end() {
+            if let Asked::Replay { page: true, .. } = asked {
+                self.replays.arrived();
+            }
             let (Asked::Client { conn, id } | Asked::Join { conn, id, .. }) = asked else { continue };
             let Some(slot) = self.open_slot(conn) else { continue };
             if let Asked::Join { channel, .. } = asked {
@@ -228,7 +231,7 @@ impl Router {
     }
 
     /// A connection that still takes answers.
-    fn open_slot(&self, conn: ConnId) -> Option<Slot> {
+    pub(super) fn open_slot(&self, conn: ConnId) -> Option<Slot> {
         self.live(conn).filter(|slot| self.conns[*slot as usize].state == State::Open)
     }
 
@@ -246,6 +249,8 @@ impl Router {
             }
             PeerMessage::Presence { ticket, request } => self.on_presence(from, ticket, &request),
             PeerMessage::History { ticket, query } => self.on_history(from, ticket, &query),
+            PeerMessage::Recall { ticket, recall } => self.on_recall(from, ticket, &recall),
+            PeerMessage::Recalled { ticket, recalled } => return self.on_recalled(from, ticket, &recalled),
             PeerMessage::Subscribed { ticket, epoch, offset, .. } => {
                 if let Some(Asked::Channel { channel }) = self.answered(from, ticket) {
                     self.on_subscribed(from, channel, ticket, epoch, offset);
@@ -337,7 +342,7 @@ impl Router {
     // ---- as leaf
 
     /// Takes the request that an answer is for.
-    fn answered(&mut self, from: u16, ticket: u64) -> Option<Asked> {
+    pub(super) fn answered(&mut self, from: u16, ticket: u64) -> Option<Asked> {
         self.outboxes[usize::from(from)].answered(ticket)
     }
 
@@ -365,6 +370,7 @@ impl Router {
         (entry.epoch, entry.offset, entry.joining) = (epoch, offset, false);
         let joining = self.joining.remove(&channel).expect("it was found above");
         joining.acks.into_iter().for_each(|ack| self.confirm(channel, ack));
+        self.go_on_catching_up(channel);
     }
 
     fn on_refused(&mut self, from: u16, ticket: u64, code: ErrorCode) {
@@ -381,14 +387,16 @@ impl Router {
                 self.joining.get_mut(&channel).expect("it awaits an answer").ticket = 0;
                 self.expel_all(channel, code);
             }
-            Some(Asked::Channel { .. }) | None => {}
+            // The leaf was refused before, and its subscriptions have ended with that.
+            Some(Asked::Replay { page: true, .. }) => self.replays.arrived(),
+            Some(Asked::Channel { .. } | Asked::Replay { .. }) | None => {}
         }
     }
 
     /// Ends all subscriptions of a channel, and with them the channel.
     fn expel_all(&mut self, channel: u32, code: ErrorCode) {
         let inside = self.channels.get(channel).subscribers.iter().map(|subscriber| subscriber.slot);
-        let slots: Vec<Slot> = inside.chain(self.replays.readers_of(channel)).collect();
+        let slots: Vec<Slot> = inside.chain(self.replays.slots(channel)).collect();
         slots.into_iter().for_each(|slot| self.expel(slot, channel, code));
     }
 
@@ -405,7 +413,7 @@ impl Router {
 
     /// Publications up to this number exist. Those that did not come were left out by the home, and so were changes of
     /// presence if it says so.
-    fn on_missed(&mut self, channel: u32, offset: u64, changes: bool) {
+    pub(super) fn on_missed(&mut self, channel: u32, offset: u64, changes: bool) {
         let entry = self.channels.get_mut(channel);
         let count = offset.saturating_sub(entry.offset);
         if count > 0 || changes {
@@ -428,6 +436,7 @@ impl Router {
         for slot in unaware {
             self.expel(slot, channel, ErrorCode::SERVER_ERROR);
         }
+        self.stop_catching_up(channel);
     }
 
     /// Lets the next connection go on that waited for a peer which has room again or is gone; false if there is none.

@@ -429,7 +429,7 @@ impl Router {
         if self.channels.get(channel).kept && self.replays.reads(channel) {
             // Presence has no numbers: whoever still catches up on publications hears of it now.
             let frame = first(frame)?;
-            for slot in self.replays.readers_of(channel) {
+            for slot in self.replays.aware(channel) {
                 let encoding = self.conns[slot as usize].link.dialect.encoding();
                 let message = self.fanout.message(meta, |out| encoding.encode(&frame, out));
                 self.fanout.push(slot, message);

@@ -32,7 +32,7 @@ pub(super) struct PendingAck {
     /// Why nothing is recovered, if that was asked.
     pub(super) refusal: Option<&'static str>,
     /// The host has made it, so that no request waits for an answer.
-    silent: bool,
+    pub(super) silent: bool,
 }
 
 impl PendingAck {
@@ -76,6 +76,8 @@ impl Router {
                 return self.ask(slot, request);
             }
         }
+        let dialect = self.conns[slot as usize].link.dialect;
+        let (wanted, refusal) = Wanted::new(request, &rules, dialect);
         let home = self.channels.home(hash);
         if home != self.config.shards.index {
             let outbox = &self.outboxes[usize::from(home)];
@@ -83,7 +85,7 @@ impl Router {
                 self.refuse_lost(slot, id);
                 return Flow::On;
             }
-            if known.is_none() && outbox.is_full() {
+            if (known.is_none() || !wanted.is_nothing()) && outbox.is_full() {
                 return self.wait_for_peer(slot, home);
             }
         } else if known.is_none() && !self.make_room_for_channel() {
@@ -91,14 +93,8 @@ impl Router {
             return Flow::On;
         }
         let channel = known.unwrap_or_else(|| self.create_channel(hash, name));
-        let dialect = self.conns[slot as usize].link.dialect;
-        let (wanted, refusal) = Wanted::new(request, &rules, dialect);
-        let mut ack = PendingAck { slot, id, refusal, silent: false };
-        if home != self.config.shards.index && wanted.recovers() {
-            ack.refusal =
-                Some("this version recovers only in channels that are at home at the client's router");
-        }
-        if !self.catch_up(channel, ack, wanted) {
+        let ack = PendingAck { slot, id, refusal, silent: false };
+        if let Some(ack) = self.catch_up(channel, ack, wanted) {
             self.admit(channel, ack);
         }
         Flow::On
@@ -219,6 +215,9 @@ impl Router {
 
     /// Takes back the ack that a subscription waits for, if it does.
     pub(super) fn pending_ack(&mut self, slot: Slot, channel: u32) -> Option<PendingAck> {
+        if let Some(ack) = self.replays.take_ack(slot, channel) {
+            return Some(ack);
+        }
         if !self.channels.get(channel).joining {
             return None;
         }

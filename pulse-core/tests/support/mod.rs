@@ -303,12 +303,7 @@ impl Cluster {
     /// Drains all routers and carries their parcels until there is nothing left to carry.
     pub fn settle(&mut self) {
         loop {
-            for (from, world) in self.worlds.iter_mut().enumerate() {
-                world.drain();
-                for (to, parcel) in world.parcels.drain(..) {
-                    self.ways.entry((from as u16, to.0)).or_default().parcels.push(parcel);
-                }
-            }
+            self.gather();
             let mut idle = true;
             for (&(from, to), way) in self.ways.iter_mut().filter(|(_, way)| !way.shut) {
                 for parcel in way.parcels.drain(..) {
@@ -319,6 +314,24 @@ impl Cluster {
             if idle {
                 return;
             }
+        }
+    }
+
+    /// Drains all routers; their parcels are on their way.
+    fn gather(&mut self) {
+        for (from, world) in self.worlds.iter_mut().enumerate() {
+            world.drain();
+            for (to, parcel) in world.parcels.drain(..) {
+                self.ways.entry((from as u16, to.0)).or_default().parcels.push(parcel);
+            }
+        }
+    }
+
+    /// Carries what is on its way from one router to another that is shut or slow, and no more.
+    pub fn carry(&mut self, from: u16, to: u16) {
+        self.gather();
+        for parcel in core::mem::take(&mut self.ways.entry((from, to)).or_default().parcels) {
+            self.worlds[usize::from(to)].router.peer(PeerId(from), &parcel).expect("it is a parcel");
         }
     }
 
