@@ -31,15 +31,28 @@ pub(crate) struct Channel {
     pub(crate) leaves: u64,
     /// Names this life of the channel at its home.
     pub(crate) epoch: u32,
-    /// The router that numbers the publications.
-    pub(crate) home: u16,
+    /// The router that numbers the publications, below [`Shards::MAX`].
+    home: u8,
     /// In a leaf: its home has not said yet from which publication on it takes part.
     pub(crate) joining: bool,
     /// At home: it has members, so it lives on without subscribers.
     pub(crate) peopled: bool,
+    /// Its namespace keeps history.
+    pub(crate) kept: bool,
 }
 
 impl Channel {
+    /// The router that numbers the publications.
+    #[inline]
+    pub(crate) fn home(&self) -> u16 {
+        self.home.into()
+    }
+
+    /// Where its publications are: the epoch and the number of the newest one.
+    pub(crate) fn position(&self) -> (u32, u64) {
+        (self.epoch, self.offset)
+    }
+
     /// Whether nobody needs it here any more.
     pub(crate) fn is_vacant(&self) -> bool {
         self.subscribers.is_empty() && self.leaves == 0 && !self.peopled
@@ -94,7 +107,7 @@ impl Channels {
 
     /// Whether a channel's home is this router.
     pub(crate) fn is_home(&self, channel: u32) -> bool {
-        self.channels[channel as usize].home == self.shards.index
+        self.channels[channel as usize].home() == self.shards.index
     }
 
     #[inline]
@@ -106,6 +119,7 @@ impl Channels {
     pub(crate) fn create(&mut self, hash: Hash, name: &str) -> u32 {
         let home = self.home(hash);
         self.num_home += usize::from(home == self.shards.index);
+        let home = u8::try_from(home).expect("there are at most 64 routers");
         let channel = Channel { name: name.into(), home, ..Channel::default() };
         let at = match self.free.pop() {
             Some(at) => {
@@ -127,7 +141,7 @@ impl Channels {
         let Channel { name, home, .. } = core::mem::take(&mut self.channels[channel as usize]);
         let entry = self.names.find_entry(self.hasher.hash_one(&*name), |&at| at == channel);
         entry.expect("a channel is in the table by its name").remove();
-        self.num_home -= usize::from(home == self.shards.index);
+        self.num_home -= usize::from(u16::from(home) == self.shards.index);
         self.free.push(channel);
     }
 

@@ -70,6 +70,11 @@ pub enum Request {
         /// Channel name.
         channel: Box<str>,
     },
+    /// May the connection ask for what was published in this channel? It is not asked of one that is subscribed.
+    History {
+        /// Channel name.
+        channel: Box<str>,
+    },
     /// May the connection show itself in this channel, or see who is there?
     Presence {
         /// Channel name.

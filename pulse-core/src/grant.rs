@@ -3,6 +3,7 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
+use crate::history::Bounds;
 use crate::limits::CHANNEL_NAME_BYTES;
 
 /// Who may do one thing.
@@ -46,6 +47,14 @@ pub struct Rules {
     pub slow_consumer: SlowConsumer,
     /// Milliseconds for which a member whose connection has ended stays listed, so that it may come back unnoticed.
     pub presence_grace_ms: u32,
+    /// Publications that each channel keeps for those who come later; 0 keeps none.
+    pub history_size: u32,
+    /// Bytes of these at most, with 64 for each.
+    pub history_bytes: u32,
+    /// Milliseconds for which they are kept. A channel that nobody uses is forgotten after as long.
+    pub history_ttl_ms: u32,
+    /// Whether a subscriber that comes back gets what it missed, where there is history.
+    pub recovery: bool,
 }
 
 impl Default for Rules {
@@ -56,7 +65,23 @@ impl Default for Rules {
             presence: Rule::Anyone,
             slow_consumer: SlowConsumer::Disconnect,
             presence_grace_ms: 5_000,
+            history_size: 0,
+            history_bytes: 1 << 20,
+            history_ttl_ms: 300_000,
+            recovery: true,
         }
+    }
+}
+
+impl Rules {
+    /// Whether channels keep publications, and how many.
+    pub(crate) fn history(&self) -> Option<Bounds> {
+        let &Self { history_size, history_bytes, history_ttl_ms, .. } = self;
+        (history_size > 0).then_some(Bounds {
+            size: history_size as usize,
+            bytes: history_bytes as usize,
+            ttl_ms: history_ttl_ms.into(),
+        })
     }
 }
 

@@ -100,3 +100,22 @@ pub(crate) const PRESENCE_PAGE_BYTES: usize = 64 * 1024;
 
 /// Bytes of changes with which a notice of presence ends and another one begins.
 pub(crate) const PRESENCE_NOTICE_BYTES: usize = 32 * 1024;
+
+/// Publications in one answer to a history query, and how many there are where a client gives no `limit`.
+pub(crate) const HISTORY_PAGE: u64 = 1000;
+pub(crate) const HISTORY_PAGE_DEFAULT: u64 = 100;
+
+/// Bytes of publications with which an answer to a history query ends, however few they are.
+pub(crate) const HISTORY_PAGE_BYTES: usize = 64 * 1024;
+
+/// Bytes of publications that a subscriber which catches up is given at once, but one in any case.
+pub(crate) const REPLAY_BYTES: usize = 64 * 1024;
+
+/// Pages that one router waits for from others at a time: so many may be kept there for one that takes nothing.
+pub(crate) const REPLAYS_AT_ONCE: usize = 16;
+
+/// Bytes that one kept publication costs beside its frame: its place in the list, and the allocator's share.
+pub(crate) const HISTORY_OVERHEAD: usize = 64;
+
+/// Milliseconds between two looks at a channel for what has become too old. Nobody sees it meanwhile.
+pub(crate) const HISTORY_SWEEP_MS: u64 = 1000;

@@ -42,6 +42,27 @@ pub enum PeerMessage<'a> {
         /// What happened or is asked.
         request: PresenceRequest<'a>,
     },
+    /// To the home: somebody asks for what was published. Answered by `Reply` or `Refused`.
+    History {
+        /// Pairs the answer.
+        ticket: u64,
+        /// What is asked.
+        query: HistoryQuery<'a>,
+    },
+    /// To the home, behind `Subscribe`: a subscriber of a leaf wants what was published before. Answered by `Recalled`.
+    Recall {
+        /// Pairs the answer.
+        ticket: u64,
+        /// What is wanted.
+        recall: Recall<'a>,
+    },
+    /// To a leaf: what its subscriber wanted, or that it cannot be had. Publications that follow are behind `offset`.
+    Recalled {
+        /// Pairs it with its `Recall`.
+        ticket: u64,
+        /// What there is.
+        recalled: Recalled<'a>,
+    },
     /// To a leaf: publications follow from the one after `offset` on.
     Subscribed {
         /// Pairs it with its `Subscribe`.
@@ -57,8 +78,8 @@ pub enum PeerMessage<'a> {
     Accepted {
         /// Pairs it with its request.
         ticket: u64,
-        /// Number of the publication, 0 where none was numbered.
-        offset: u64,
+        /// Epoch and number of the publication, where its publisher is told.
+        position: Option<(u32, u64)>,
     },
     /// To a leaf: the request is not done.
     Refused {
@@ -129,6 +150,49 @@ pub struct PresenceRequest<'a> {
     pub limit: u64,
 }
 
+/// What a client asks of a channel's history, as its home is told.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct HistoryQuery<'a> {
+    /// Channel name.
+    pub channel: &'a str,
+    /// The id that a `Reply` answers under.
+    pub id: u64,
+    /// Only what came after this position; without an epoch, one of which no channel is.
+    pub since: Option<(Option<u32>, u64)>,
+    /// Publications at most.
+    pub limit: u64,
+    /// The newest first.
+    pub reverse: bool,
+}
+
+/// What a subscriber of a leaf wants of what was published before.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Recall<'a> {
+    /// Channel name.
+    pub channel: &'a str,
+    /// Everything behind this position.
+    pub since: Option<(u32, u64)>,
+    /// The newest publications, where there is no such position or it is lost.
+    pub latest: u64,
+    /// Whether publications are to be told now, a page of them. Otherwise only whether and from where on they can be.
+    pub page: bool,
+}
+
+/// The answer to a [`Recall`].
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Recalled<'a> {
+    /// Why what is behind the position cannot be had, if it cannot: 1 another epoch, 2 not kept any more, 3 no such position.
+    pub lost: u8,
+    /// Names this life of the channel.
+    pub epoch: u32,
+    /// Number of the newest publication.
+    pub offset: u64,
+    /// The number behind which it goes on.
+    pub after: u64,
+    /// Frames of publications, each with its length in front, from the one after `after` on.
+    pub frames: &'a [u8],
+}
+
 /// Bytes that are no parcel of this version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BadParcel;
@@ -159,6 +223,9 @@ const PUBLICATION: u8 = 9;
 const NOTICE: u8 = 10;
 const MISSED: u8 = 11;
 const BUSY: u8 = 12;
+const HISTORY: u8 = 13;
+const RECALL: u8 = 14;
+const RECALLED: u8 = 15;
 
 impl<'a> PeerMessage<'a> {
     /// Appends the message to a parcel.
@@ -203,10 +270,10 @@ impl<'a> PeerMessage<'a> {
                 out.extend_from_slice(&epoch.to_le_bytes());
                 put_str(out, channel);
             }
-            Self::Accepted { ticket, offset } => {
-                out.push(ACCEPTED);
+            Self::Accepted { ticket, position } => {
+                out.extend_from_slice(&[ACCEPTED, u8::from(position.is_some())]);
                 put_u64(out, ticket);
-                put_u64(out, offset);
+                put_position(out, position.unwrap_or_default());
             }
             Self::Refused { ticket, code } => {
                 out.push(REFUSED);
@@ -233,6 +300,29 @@ impl<'a> PeerMessage<'a> {
                 out.extend_from_slice(&[MISSED, u8::from(changes)]);
                 put_u64(out, offset);
                 put_str(out, channel);
+            }
+            Self::History { ticket, query } => {
+                let HistoryQuery { channel, id, since, limit, reverse } = query;
+                let (epoch, after) = since.unwrap_or_default();
+                out.extend_from_slice(&[HISTORY, u8::from(since.is_some()), u8::from(epoch.is_some())]);
+                out.push(u8::from(reverse));
+                [ticket, id, limit].into_iter().for_each(|number| put_u64(out, number));
+                put_position(out, (epoch.unwrap_or_default(), after));
+                put_str(out, channel);
+            }
+            Self::Recall { ticket, recall } => {
+                let Recall { channel, since, latest, page } = recall;
+                out.extend_from_slice(&[RECALL, u8::from(since.is_some()), u8::from(page)]);
+                [ticket, latest].into_iter().for_each(|number| put_u64(out, number));
+                put_position(out, since.unwrap_or_default());
+                put_str(out, channel);
+            }
+            Self::Recalled { ticket, recalled } => {
+                let Recalled { lost, epoch, offset, after, frames } = recalled;
+                out.extend_from_slice(&[RECALLED, lost]);
+                [ticket, after].into_iter().for_each(|number| put_u64(out, number));
+                put_position(out, (epoch, offset));
+                put_bytes(out, frames);
             }
             Self::Busy { on } => out.extend_from_slice(&[BUSY, u8::from(on)]),
         }
@@ -261,7 +351,10 @@ impl<'a> PeerMessage<'a> {
                 let (ticket, offset, epoch) = (r.u64()?, r.u64()?, u32::from_le_bytes(r.array()?));
                 Self::Subscribed { ticket, channel: r.str()?, epoch, offset }
             }
-            ACCEPTED => Self::Accepted { ticket: r.u64()?, offset: r.u64()? },
+            ACCEPTED => {
+                let (is_some, ticket, position) = (r.u8()? != 0, r.u64()?, position(&mut r)?);
+                Self::Accepted { ticket, position: is_some.then_some(position) }
+            }
             REFUSED => Self::Refused { ticket: r.u64()?, code: u16::from_le_bytes(r.array()?) },
             REPLY => Self::Reply { ticket: r.u64()?, frame: r.bytes()? },
             PUBLICATION => {
@@ -273,11 +366,39 @@ impl<'a> PeerMessage<'a> {
                 let (changes, offset) = (r.u8()? != 0, r.u64()?);
                 Self::Missed { channel: r.str()?, offset, changes }
             }
+            HISTORY => {
+                let (has_since, has_epoch, reverse) = (r.u8()? != 0, r.u8()? != 0, r.u8()? != 0);
+                let (ticket, id, limit) = (r.u64()?, r.u64()?, r.u64()?);
+                let (epoch, after) = position(&mut r)?;
+                let since = has_since.then_some((has_epoch.then_some(epoch), after));
+                let query = HistoryQuery { channel: r.str()?, id, since, limit, reverse };
+                Self::History { ticket, query }
+            }
+            RECALL => {
+                let (has_since, page, ticket, latest) = (r.u8()? != 0, r.u8()? != 0, r.u64()?, r.u64()?);
+                let since = Some(position(&mut r)?).filter(|_| has_since);
+                Self::Recall { ticket, recall: Recall { channel: r.str()?, since, latest, page } }
+            }
+            RECALLED => {
+                let (lost, ticket, after) = (r.u8()?, r.u64()?, r.u64()?);
+                let (epoch, offset) = position(&mut r)?;
+                let recalled = Recalled { lost, epoch, offset, after, frames: r.bytes()? };
+                Self::Recalled { ticket, recalled }
+            }
             BUSY => Self::Busy { on: r.u8()? != 0 },
             _ => return Err(BadParcel),
         };
         Ok((message, r.0))
     }
+}
+
+fn put_position(out: &mut Vec<u8>, (epoch, offset): (u32, u64)) {
+    out.extend_from_slice(&epoch.to_le_bytes());
+    put_u64(out, offset);
+}
+
+fn position(r: &mut Reader<'_>) -> Result<(u32, u64), Short> {
+    Ok((u32::from_le_bytes(r.array()?), r.u64()?))
 }
 
 /// Appends a [`PeerMessage::Publish`] whose frame is encoded in place.
@@ -314,6 +435,10 @@ mod tests {
                 limit: 9,
             },
         };
+        let history = |since| PeerMessage::History {
+            ticket: 1,
+            query: HistoryQuery { channel: "c", id: 3, since, limit: 9, reverse: since.is_some() },
+        };
         [
             PeerMessage::Subscribe { ticket: 1, channel: "a" },
             PeerMessage::Unsubscribe { channel: "" },
@@ -324,7 +449,23 @@ mod tests {
             presence(PresenceAction::Sync, None, Some(0)),
             presence(PresenceAction::Count, Some(""), None),
             PeerMessage::Subscribed { ticket: 2, channel: "b", epoch: u32::MAX, offset: 1 << 52 },
-            PeerMessage::Accepted { ticket: 3, offset: 0 },
+            PeerMessage::Accepted { ticket: 3, position: None },
+            PeerMessage::Accepted { ticket: 3, position: Some((7, 1 << 52)) },
+            PeerMessage::Recall {
+                ticket: 1,
+                recall: Recall { channel: "c", since: Some((7, 8)), latest: 0, page: true },
+            },
+            PeerMessage::Recall {
+                ticket: 1,
+                recall: Recall { channel: "c", latest: 9, ..Recall::default() },
+            },
+            PeerMessage::Recalled {
+                ticket: 1,
+                recalled: Recalled { lost: 2, epoch: 7, offset: 9, after: 8, frames: &[1, 2] },
+            },
+            history(None),
+            history(Some((None, 3))),
+            history(Some((Some(0), 0))),
             PeerMessage::Refused { ticket: 4, code: 1013 },
             PeerMessage::Reply { ticket: 5, frame: &[] },
             PeerMessage::Publication { channel: "d", offset: 5, frame: &[9; 300] },

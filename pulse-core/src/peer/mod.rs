@@ -7,7 +7,7 @@ mod message;
 mod outbox;
 
 pub(crate) use message::put_publish;
-pub use message::{BadParcel, PeerMessage, PresenceRequest};
+pub use message::{BadParcel, HistoryQuery, PeerMessage, PresenceRequest, Recall, Recalled};
 pub(crate) use outbox::{Asked, Outbox};
 
 use crate::random::mix;

@@ -51,6 +51,15 @@ pub(crate) enum Asked {
         /// The channel's index.
         channel: u32,
     },
+    /// A subscriber wants what was published before.
+    Replay {
+        /// Who.
+        conn: ConnId,
+        /// The channel's index.
+        channel: u32,
+        /// Whether a page is asked for.
+        page: bool,
+    },
     /// A channel wants to become a leaf of its home.
     Channel {
         /// The channel's index.

@@ -170,6 +170,12 @@ impl Router {
         if known.is_some_and(|channel| self.crowded_leaf(channel).is_some()) {
             return Err(Refused::new(ErrorCode::SERVER_ERROR));
         }
+        let keeps = self.rulebook.rules(publish.channel).history().is_some();
+        let known = if keeps { self.channel_to_keep(publish.channel) } else { known };
+        if known.is_none() && keeps {
+            let message = "limits.max_channels is reached";
+            return Err(Refused { code: ErrorCode::LIMIT_EXCEEDED, message });
+        }
         self.stats.publications += 1;
         let Some(channel) = known else { return Ok(Outcome::Published(None)) };
         let meta = self.meta(channel, self.policy(channel), publish.key);
@@ -193,7 +199,7 @@ impl Router {
             let away = home != self.config.shards.index;
             let refusal = if held >= limits.max_subscriptions_per_connection as usize {
                 Some((ErrorCode::LIMIT_EXCEEDED, "limits.max_subscriptions_per_connection is reached"))
-            } else if !away && known.is_none() && !self.has_room_for_channel() {
+            } else if !away && known.is_none() && !self.make_room_for_channel() {
                 Some((ErrorCode::LIMIT_EXCEEDED, "limits.max_channels is reached"))
             } else if away && self.is_out_of_reach(home, known.is_none()) {
                 Some((ErrorCode::SERVER_ERROR, ErrorCode::SERVER_ERROR.text()))
@@ -222,7 +228,7 @@ impl Router {
             let Some(channel) = self.find(name) else { break };
             let Some(at) = self.conns[slot as usize].subscription(channel) else { continue };
             if let Some(ack) = self.pending_ack(slot, channel) {
-                self.confirm(ack);
+                self.confirm(channel, ack);
             }
             self.leave(slot, at, false);
             if self.conns[slot as usize].link.dialect != Dialect::Legacy {
@@ -281,16 +287,16 @@ impl Router {
 
     fn list_channels(&self, prefix: &str, after: Option<&str>, limit: usize) -> Outcome {
         let limit = limit.clamp(1, CHANNELS_PAGE);
-        let wanted = self.channels.iter().map(|(_, channel)| channel).filter(|channel| {
-            !channel.subscribers.is_empty()
+        let wanted = self.channels.iter().filter(|(at, channel)| {
+            self.num_subscribers(*at) > 0
                 && channel.name.starts_with(prefix)
                 && after.is_none_or(|after| &*channel.name > after)
         });
         // The first ones by name, without sorting all of them.
         let mut page: Vec<(&str, u64)> = Vec::with_capacity(2 * limit);
         let mut more = false;
-        for channel in wanted {
-            page.push((&channel.name, channel.subscribers.len() as u64));
+        for (at, channel) in wanted {
+            page.push((&channel.name, self.num_subscribers(at)));
             if page.len() == 2 * limit {
                 more = true;
                 page.select_nth_unstable(limit);
@@ -301,6 +307,12 @@ impl Router {
         more |= page.len() > limit;
         page.truncate(limit);
         Outcome::Channels(page.into_iter().map(|(name, count)| (name.into(), count)).collect(), more)
+    }
+
+    fn num_subscribers(&self, channel: u32) -> u64 {
+        let entry = self.channels.get(channel);
+        let reading = if entry.kept { self.replays.slots(channel).count() } else { 0 };
+        (entry.subscribers.len() + reading) as u64
     }
 
     /// Another router that has this channel.

@@ -240,6 +240,11 @@ impl Fanout {
         }
     }
 
+    /// Whether messages for a connection wait in a queue, because the host takes nothing for it.
+    pub(crate) fn is_queued(&self, slot: u32) -> bool {
+        self.peers[slot as usize].pending == QUEUED
+    }
+
     /// Bytes that wait for a connection in its queue.
     pub(crate) fn queued_bytes(&self, slot: u32) -> usize {
         self.backlog.get(slot).map_or(0, Queue::bytes)

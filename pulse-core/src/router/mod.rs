@@ -1,17 +1,19 @@
 //! One thread's worth of Pulse: every connection and channel of it, from input bytes to output batches.
 //!
 //! This file owns the turn and the life of connections. `requests` answers what clients ask, with `subscriptions`,
-//! `publications` and, where a request cannot be decided at once, `waiting`; `commands` does what the host wants; `peers` speaks with other routers; `fanout`
+//! `publications`, `history`, `recovery` and, where a request cannot be decided at once, `waiting`; `commands` does what the host wants; `peers` speaks with other routers; `fanout`
 //! decides which bytes go to whom (with `lists`; `backlog` has what waits), `timer` when a silent connection is looked at.
 
 mod backlog;
 mod commands;
 mod fanout;
+mod history;
 mod lists;
 mod moving;
 mod peers;
 mod presence;
 mod publications;
+mod recovery;
 mod requests;
 mod session;
 mod subscriptions;
@@ -41,9 +43,11 @@ use crate::{
 };
 
 use fanout::Fanout;
+use history::Histories;
 use lists::Message;
 use peers::Unsent;
 use presence::Crowds;
+use recovery::Replays;
 use session::{Conn, State};
 use subscriptions::Joining;
 use timer::{Deadlines, Heartbeat};
@@ -114,6 +118,8 @@ pub struct Router {
     /// By index: channels that wait for their home to take this router as a leaf.
     joining: HashMap<u32, Joining, foldhash::fast::FixedState>,
     crowds: Crowds,
+    histories: Histories,
+    replays: Replays,
     fanout: Fanout,
     /// By the peer's number; this router's own is never used. Empty while it is alone.
     outboxes: Vec<Outbox>,
@@ -129,6 +135,8 @@ pub struct Router {
     moved_in: Vec<Box<str>>,
     /// The map and the frame that a line of JSON stands for, while it is taken.
     scratch: (Vec<u8>, Vec<u8>),
+    /// The frame of a publication that is kept, while it is delivered.
+    kept_frame: Vec<u8>,
     /// Open connections of an encoding other than MessagePack: while there is none, fan-out need not ask.
     num_json: u32,
     stats: Stats,
@@ -172,6 +180,8 @@ impl Router {
             channels: Channels::new(hash_key, shards),
             joining: HashMap::with_hasher(foldhash::fast::FixedState::default()),
             crowds: Crowds::new(),
+            histories: Histories::new(),
+            replays: Replays::default(),
             outboxes,
             unsent: Unsent::default(),
             fanout: Fanout::new(config.limits.queue_bytes as usize),
@@ -182,6 +192,7 @@ impl Router {
             names: HashMap::with_hasher(foldhash::fast::FixedState::default()),
             moved_in: Vec::new(),
             scratch: Default::default(),
+            kept_frame: Vec::new(),
             num_json: 0,
             stats: Stats::default(),
             config,
@@ -195,6 +206,7 @@ impl Router {
         self.now = now;
         self.drop_unused();
         self.crowds.advance(now.mono);
+        self.forget_expired();
         if !self.deadlines.advance(now.mono) {
             return;
         }
@@ -263,6 +275,7 @@ impl Router {
         let Some(slot) = self.live(conn) else { return };
         if writable {
             self.fanout.unblock(slot, self.conns[slot as usize].link);
+            self.replays.list(slot);
         } else {
             self.fanout.block(slot, self.conns[slot as usize].link);
             self.close_overflowed();
@@ -325,7 +338,7 @@ impl Router {
             }
             // One connection after the other, each written before the next: what waited for all of them would make one
             // turn of megabytes.
-            if !self.resume_next() {
+            if !self.replay_next() && !self.resume_next() {
                 return None;
             }
         };
@@ -345,7 +358,7 @@ impl Router {
     /// When [`advance`](Self::advance) is due at the latest; `None` while nothing can fall due.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Time> {
-        self.deadlines.next().into_iter().chain(self.crowds.next()).min()
+        self.deadlines.next().into_iter().chain(self.crowds.next()).chain(self.histories.next()).min()
     }
 
     /// Whether the turn holds as much as it should: drain before the next input.

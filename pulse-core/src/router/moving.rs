@@ -13,11 +13,12 @@ use crate::presence;
 use crate::wire::{ErrorCode, Frame, Gap, MAX_SAFE, Unsubscribed, Value};
 use crate::{ConnId, Dialect, Link, Time};
 
+use super::history::publication;
 use super::session::State;
 use super::{Router, Slot};
 
 /// The version of both formats.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 const SESSION: u8 = b'S';
 const CHANNELS: u8 = b'C';
 
@@ -25,7 +26,7 @@ const CHANNELS: u8 = b'C';
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ImportError {
-    /// Another version of this crate has written it, with this number. This one writes and reads 1.
+    /// Another version of this crate has written it, with this number. This one writes and reads 2.
     Version(u8),
     /// The bytes are no export of the kind that is asked for, or only a part of one.
     Malformed,
@@ -77,6 +78,13 @@ struct Channel<'a> {
     epoch: u32,
     offset: u64,
     members: Vec<Gone<'a>>,
+    kept: Vec<Kept<'a>>,
+}
+
+/// A publication that is kept, and its age in microseconds.
+struct Kept<'a> {
+    age: u64,
+    frame: &'a [u8],
 }
 
 /// A member whose connection may be imported within `grace` microseconds.
@@ -130,9 +138,11 @@ impl Router {
         put_u64(out, entry.subscriptions.len() as u64);
         for subscription in &entry.subscriptions {
             let channel = self.channels.get(subscription.channel);
+            let here = subscription.channel;
+            let (epoch, offset) = self.replays.position(slot, here).unwrap_or_else(|| channel.position());
             put_str(out, &channel.name);
-            put_u64(out, channel.epoch.into());
-            put_u64(out, channel.offset);
+            put_u64(out, epoch.into());
+            put_u64(out, offset);
             put_option(out, self.shown_data(slot, subscription.channel));
         }
         let kept = self.fanout.kept(slot, |channel| &self.channels.get(channel).name);
@@ -198,6 +208,12 @@ impl Router {
                 let until = until.unwrap_or_else(|| now.after_ms(grace.into()));
                 put_u64(out, until.0.saturating_sub(now.0));
             }
+            let kept = self.histories.kept(at, now);
+            put_u64(out, kept.len() as u64);
+            for (at, frame) in kept {
+                put_u64(out, now.0.saturating_sub(at.0));
+                put_bytes(out, frame);
+            }
         }
     }
 
@@ -208,7 +224,7 @@ impl Router {
     /// [`ImportError`]; nothing is changed then.
     pub fn import_channels(&mut self, channels: &[u8]) -> Result<(), ImportError> {
         let now = self.now.mono;
-        for Channel { name, epoch, offset, members } in read_channels(channels)? {
+        for Channel { name, epoch, offset, members, kept } in read_channels(channels)? {
             let hash = self.channels.hash(name);
             if self.channels.home(hash) != self.config.shards.index
                 || self.channels.find(hash, name).is_some()
@@ -220,6 +236,12 @@ impl Router {
             (entry.epoch, entry.offset) = (epoch, offset);
             for Gone { client, user, data, grace } in members {
                 self.move_member_in(channel, client, user, data, Time(now.0.saturating_add(grace)));
+            }
+            if self.channels.get(channel).kept {
+                for Kept { age, frame } in kept {
+                    // Where the clock began later than this, it is kept for a while longer.
+                    self.histories.push(channel, Time(now.0.saturating_sub(age)), frame);
+                }
             }
             // Whoever is imported next knows of them.
             self.forget_changes(channel);
@@ -241,7 +263,9 @@ impl Router {
     fn is_asking(&self, conn: ConnId) -> bool {
         let slot = conn.slot();
         let asks = |asked: &Asked| match asked {
-            Asked::Client { conn: asking, .. } | Asked::Join { conn: asking, .. } => *asking == conn,
+            Asked::Client { conn: asking, .. }
+            | Asked::Join { conn: asking, .. }
+            | Asked::Replay { conn: asking, .. } => *asking == conn,
             Asked::Channel { channel } => self
                 .joining
                 .get(channel)
@@ -258,7 +282,7 @@ impl Router {
         let legacy = self.conns[slot as usize].link.dialect == Dialect::Legacy;
         if known.is_none()
             && self.channels.home(hash) == self.config.shards.index
-            && !self.has_room_for_channel()
+            && !self.make_room_for_channel()
         {
             if !legacy {
                 let code = ErrorCode::LIMIT_EXCEEDED;
@@ -274,17 +298,28 @@ impl Router {
             }
             channel
         });
-        self.enter(slot, channel);
+        if self.channels.get(channel).kept && !legacy {
+            self.move_behind(slot, channel, (epoch, offset));
+        } else {
+            self.enter(slot, channel);
+            self.tell_moved(slot, channel, (epoch, offset));
+        }
+        if let Some(data) = data {
+            self.show_again(slot, channel, data);
+        }
+    }
+
+    /// Tells a connection what it missed of a channel while it was moved.
+    fn tell_moved(&mut self, slot: Slot, channel: u32, (epoch, offset): (u32, u64)) {
+        let legacy = self.conns[slot as usize].link.dialect == Dialect::Legacy;
         let entry = self.channels.get(channel);
         if !entry.joining && !legacy {
             let missed = entry.offset.checked_sub(offset).filter(|_| epoch == entry.epoch);
             if missed != Some(0) {
-                let gap = Gap { channel: name, reason: "moved", count: missed, ..Gap::default() };
+                let name = entry.name.clone();
+                let gap = Gap { channel: &name, reason: "moved", count: missed, ..Gap::default() };
                 self.tell(slot, &Frame::Gap(gap));
             }
-        }
-        if let Some(data) = data {
-            self.show_again(slot, channel, data);
         }
     }
 }
@@ -369,7 +404,22 @@ fn read_channels(bytes: &[u8]) -> Result<Vec<Channel<'_>>, ImportError> {
             let (data, grace) = (data(r.bytes()?)?, r.u64()?);
             members.push(Gone { client, user, data, grace });
         }
-        channels.push(Channel { name, epoch, offset, members });
+        let mut kept = Vec::new();
+        for _ in 0..r.u64()? {
+            kept.push(Kept { age: r.u64()?, frame: r.bytes()? });
+        }
+        let first = (offset + 1).checked_sub(kept.len() as u64).ok_or(ImportError::Malformed)?;
+        for (number, Kept { frame, .. }) in (first..).zip(&kept) {
+            let is_it = publication(frame).is_ok_and(|publication| {
+                publication.offset == Some(number)
+                    && publication.time.is_some()
+                    && publication.channel == name
+            });
+            if !is_it {
+                return Err(ImportError::Malformed);
+            }
+        }
+        channels.push(Channel { name, epoch, offset, members, kept });
     }
     if r.0.is_empty() { Ok(channels) } else { Err(ImportError::Malformed) }
 }

@@ -8,6 +8,7 @@ use crate::peer::{Asked, Outbox, PeerMessage};
 use crate::wire::{Ack, ErrorCode, Frame};
 use crate::{BadParcel, ConnId, Effect, PeerId};
 
+use super::history::publication;
 use super::publications::{Source, bits, first};
 use super::session::State;
 use super::{Router, Slot};
@@ -99,6 +100,9 @@ impl Router {
         }
         self.unsent.changed = true;
         for asked in self.outboxes[usize::from(peer.0)].end() {
+            if let Asked::Replay { page: true, .. } = asked {
+                self.replays.arrived();
+            }
             let (Asked::Client { conn, id } | Asked::Join { conn, id, .. }) = asked else { continue };
             let Some(slot) = self.open_slot(conn) else { continue };
             if let Asked::Join { channel, .. } = asked {
@@ -106,7 +110,7 @@ impl Router {
             }
             self.refuse_lost(slot, id);
         }
-        for channel in self.channels.which(|channel| channel.home == peer.0) {
+        for channel in self.channels.which(|channel| channel.home() == peer.0) {
             self.lose_home(channel);
         }
         self.lose_members(peer.0);
@@ -125,7 +129,7 @@ impl Router {
         if self.unsent.busy {
             self.say(peer.0, PeerMessage::Busy { on: true });
         }
-        for channel in self.channels.which(|channel| channel.home == peer.0) {
+        for channel in self.channels.which(|channel| channel.home() == peer.0) {
             self.ask_to_join(channel);
             self.join_again(channel);
         }
@@ -227,7 +231,7 @@ impl Router {
     }
 
     /// A connection that still takes answers.
-    fn open_slot(&self, conn: ConnId) -> Option<Slot> {
+    pub(super) fn open_slot(&self, conn: ConnId) -> Option<Slot> {
         self.live(conn).filter(|slot| self.conns[*slot as usize].state == State::Open)
     }
 
@@ -244,17 +248,20 @@ impl Router {
                 return self.on_publish(from, ticket, channel, frame);
             }
             PeerMessage::Presence { ticket, request } => self.on_presence(from, ticket, &request),
+            PeerMessage::History { ticket, query } => self.on_history(from, ticket, &query),
+            PeerMessage::Recall { ticket, recall } => self.on_recall(from, ticket, &recall),
+            PeerMessage::Recalled { ticket, recalled } => return self.on_recalled(from, ticket, &recalled),
             PeerMessage::Subscribed { ticket, epoch, offset, .. } => {
                 if let Some(Asked::Channel { channel }) = self.answered(from, ticket) {
                     self.on_subscribed(from, channel, ticket, epoch, offset);
                 }
             }
-            PeerMessage::Accepted { ticket, .. } => {
+            PeerMessage::Accepted { ticket, position } => {
                 if let Some(Asked::Client { conn, id } | Asked::Join { conn, id, .. }) =
                     self.answered(from, ticket)
                     && let Some(slot) = self.open_slot(conn)
                 {
-                    self.tell(slot, &Frame::Ack(Ack { id, ..Ack::default() }));
+                    self.tell_ack(slot, Ack { id, ..Ack::default() }, position);
                 }
             }
             PeerMessage::Refused { ticket, code } => self.on_refused(from, ticket, ErrorCode(code)),
@@ -288,7 +295,7 @@ impl Router {
         let hash = self.channels.hash(name);
         let channel = match self.channels.find(hash, name) {
             Some(channel) => channel,
-            None if self.has_room_for_channel() => self.create_channel(hash, name),
+            None if self.make_room_for_channel() => self.create_channel(hash, name),
             None => {
                 return self.say(from, PeerMessage::Refused { ticket, code: ErrorCode::LIMIT_EXCEEDED.0 });
             }
@@ -308,14 +315,24 @@ impl Router {
     }
 
     fn on_publish(&mut self, from: u16, ticket: u64, name: &str, frame: &[u8]) -> Result<(), BadParcel> {
-        let channel = self.find(name);
+        let keeps = self.rulebook.rules(name).history().is_some();
+        let channel = if keeps { self.channel_to_keep(name) } else { self.find(name) };
+        if channel.is_none() && keeps {
+            // Who wants no answer is not told, but it is counted.
+            self.stats.dropped_between += u64::from(ticket == 0);
+            if ticket != 0 {
+                self.say(from, PeerMessage::Refused { ticket, code: ErrorCode::LIMIT_EXCEEDED.0 });
+            }
+            return Ok(());
+        }
         if ticket != 0 {
-            let offset = channel.map_or(0, |channel| self.channels.get(channel).offset + 1);
-            self.say(from, PeerMessage::Accepted { ticket, offset });
+            let position = channel.and_then(|channel| self.next_position(channel));
+            self.say(from, PeerMessage::Accepted { ticket, position });
         }
         if let Some(channel) = channel {
             let policy = self.policy(channel);
-            let decoded = self.decode(policy, frame)?;
+            let decoded =
+                if keeps { Some(Frame::Publish(publication(frame)?)) } else { self.decode(policy, frame)? };
             let source = Source::Encoded(frame, decoded.as_ref());
             self.deliver(channel, source, self.meta(channel, policy, key(decoded.as_ref())));
         }
@@ -325,7 +342,7 @@ impl Router {
     // ---- as leaf
 
     /// Takes the request that an answer is for.
-    fn answered(&mut self, from: u16, ticket: u64) -> Option<Asked> {
+    pub(super) fn answered(&mut self, from: u16, ticket: u64) -> Option<Asked> {
         self.outboxes[usize::from(from)].answered(ticket)
     }
 
@@ -337,7 +354,7 @@ impl Router {
     /// Whether a channel waits for this answer of this peer. It may have gone meanwhile, and its index may be another's.
     fn awaits(&self, channel: u32, from: u16, ticket: u64) -> bool {
         self.joining.get(&channel).is_some_and(|joining| joining.ticket == ticket)
-            && self.channels.get(channel).home == from
+            && self.channels.get(channel).home() == from
     }
 
     fn on_subscribed(&mut self, from: u16, channel: u32, ticket: u64, epoch: u32, offset: u64) {
@@ -352,7 +369,8 @@ impl Router {
         let entry = self.channels.get_mut(channel);
         (entry.epoch, entry.offset, entry.joining) = (epoch, offset, false);
         let joining = self.joining.remove(&channel).expect("it was found above");
-        joining.acks.into_iter().for_each(|ack| self.confirm(ack));
+        joining.acks.into_iter().for_each(|ack| self.confirm(channel, ack));
+        self.go_on_catching_up(channel);
     }
 
     fn on_refused(&mut self, from: u16, ticket: u64, code: ErrorCode) {
@@ -369,13 +387,16 @@ impl Router {
                 self.joining.get_mut(&channel).expect("it awaits an answer").ticket = 0;
                 self.expel_all(channel, code);
             }
-            Some(Asked::Channel { .. }) | None => {}
+            // The leaf was refused before, and its subscriptions have ended with that.
+            Some(Asked::Replay { page: true, .. }) => self.replays.arrived(),
+            Some(Asked::Channel { .. } | Asked::Replay { .. }) | None => {}
         }
     }
 
     /// Ends all subscriptions of a channel, and with them the channel.
     fn expel_all(&mut self, channel: u32, code: ErrorCode) {
-        let slots: Vec<Slot> = self.channels.get(channel).subscribers.iter().map(|s| s.slot).collect();
+        let inside = self.channels.get(channel).subscribers.iter().map(|subscriber| subscriber.slot);
+        let slots: Vec<Slot> = inside.chain(self.replays.slots(channel)).collect();
         slots.into_iter().for_each(|slot| self.expel(slot, channel, code));
     }
 
@@ -392,7 +413,7 @@ impl Router {
 
     /// Publications up to this number exist. Those that did not come were left out by the home, and so were changes of
     /// presence if it says so.
-    fn on_missed(&mut self, channel: u32, offset: u64, changes: bool) {
+    pub(super) fn on_missed(&mut self, channel: u32, offset: u64, changes: bool) {
         let entry = self.channels.get_mut(channel);
         let count = offset.saturating_sub(entry.offset);
         if count > 0 || changes {
@@ -415,6 +436,7 @@ impl Router {
         for slot in unaware {
             self.expel(slot, channel, ErrorCode::SERVER_ERROR);
         }
+        self.stop_catching_up(channel);
     }
 
     /// Lets the next connection go on that waited for a peer which has room again or is gone; false if there is none.

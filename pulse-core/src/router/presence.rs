@@ -260,7 +260,7 @@ impl Router {
             return;
         }
         match settled {
-            Settled::Done => self.say(from, PeerMessage::Accepted { ticket, offset: 0 }),
+            Settled::Done => self.say(from, PeerMessage::Accepted { ticket, position: None }),
             Settled::Refused(code) => self.say(from, PeerMessage::Refused { ticket, code: code.0 }),
             Settled::Answer(frame) => self.say(from, PeerMessage::Reply { ticket, frame: &frame }),
         }
@@ -274,7 +274,7 @@ impl Router {
         {
             return;
         }
-        let (name, home) = (entry.name.clone(), entry.home);
+        let (name, home) = (entry.name.clone(), entry.home());
         let request = PresenceRequest {
             channel: &name,
             action: PresenceAction::Leave,
@@ -293,7 +293,7 @@ impl Router {
     /// The home did not take a client into the list, or is lost.
     pub(super) fn forget_join(&mut self, slot: Slot, channel: u32, home: u16) {
         // The index may be another channel's by now.
-        if self.channels.get(channel).home == home {
+        if self.channels.get(channel).home() == home {
             self.crowds.away.remove(&(channel, slot));
         }
     }
@@ -316,7 +316,7 @@ impl Router {
             data: &self.crowds.away[&(channel, slot)],
             ..PresenceRequest::default()
         };
-        Self::send(&mut self.outboxes, &mut self.unsent, entry.home, |out| {
+        Self::send(&mut self.outboxes, &mut self.unsent, entry.home(), |out| {
             PeerMessage::Presence { ticket: 0, request }.encode(out);
         });
     }
@@ -424,7 +424,17 @@ impl Router {
     fn spread_notice(&mut self, channel: u32, frame: &[u8]) -> Result<(), BadParcel> {
         let policy = self.policy(channel);
         let decoded = self.decode(policy, frame)?;
-        self.spread(channel, Source::Encoded(frame, decoded.as_ref()), Meta::notice(channel, policy));
+        let meta = Meta::notice(channel, policy);
+        self.spread(channel, Source::Encoded(frame, decoded.as_ref()), meta);
+        if self.channels.get(channel).kept && self.replays.reads(channel) {
+            // Presence has no numbers: whoever still catches up on publications hears of it now.
+            let frame = first(frame)?;
+            for slot in self.replays.aware(channel) {
+                let encoding = self.conns[slot as usize].link.dialect.encoding();
+                let message = self.fanout.message(meta, |out| encoding.encode(&frame, out));
+                self.fanout.push(slot, message);
+            }
+        }
         Ok(())
     }
 

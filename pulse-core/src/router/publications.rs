@@ -47,16 +47,23 @@ impl Router {
             None => return self.ask(slot, Request::Publish { channel: request.channel.into() }),
         }
         let publication = for_subscribers(request);
-        let home = known.map_or_else(|| self.channels.home(hash), |channel| self.channels.get(channel).home);
+        let home =
+            known.map_or_else(|| self.channels.home(hash), |channel| self.channels.get(channel).home());
         if home != self.config.shards.index {
             return self.publish_away(slot, home, request.id, &publication);
         }
         if let Some(leaf) = known.and_then(|channel| self.crowded_leaf(channel)) {
             return self.wait_for_peer(slot, leaf);
         }
+        let known = if rules.history().is_some() { self.channel_to_keep(request.channel) } else { known };
+        if known.is_none() && rules.history().is_some() {
+            self.refuse(slot, id, ErrorCode::LIMIT_EXCEEDED, "limits.max_channels is reached");
+            return Flow::On;
+        }
         self.stats.publications += 1;
         if let Some(id) = request.id {
-            self.tell(slot, &Frame::Ack(Ack { id, ..Ack::default() }));
+            let position = known.and_then(|channel| self.next_position(channel));
+            self.tell_ack(slot, Ack { id, ..Ack::default() }, position);
         }
         if let Some(channel) = known {
             let meta = self.meta(channel, rules.slow_consumer, request.key);
@@ -86,6 +93,14 @@ impl Router {
 
     /// At home: numbers a publication and gives it to all subscribers.
     pub(super) fn deliver(&mut self, channel: u32, source: Source<'_>, meta: Meta) {
+        if self.channels.get(channel).kept {
+            let publication = match source {
+                Source::Publication(publication) => publication,
+                Source::Encoded(_, Some(Frame::Publish(publication))) => publication,
+                Source::Encoded(..) => unreachable!("publications of peers are decoded where they are kept"),
+            };
+            return self.deliver_kept(channel, publication, meta);
+        }
         let offset = self.channels.number(channel);
         let message = self.spread(channel, source, meta);
         let entry = self.channels.get(channel);

@@ -157,10 +157,10 @@ impl Router {
             Frame::Ping { timestamp } => self.tell(slot, &Frame::Pong { timestamp: *timestamp }),
             // Any frame is a sign of life, and this one is no more than that.
             Frame::Pong { .. } => {}
-            Frame::History(history) => self.unavailable(slot, history.id, "history"),
+            Frame::History(history) => return self.history(slot, history, answer),
             Frame::Presence(presence) => return self.presence(slot, presence, answer),
             Frame::Refresh(refresh) => self.unavailable(slot, refresh.id, "refresh of tokens"),
-            _ => self.refuse(slot, 0, ErrorCode::INVALID_FRAME, "only servers send frames of this type"),
+            _ => self.refuse_foreign(slot),
         }
         Flow::On
     }
@@ -195,7 +195,12 @@ impl Router {
         self.refuse(slot, id, ErrorCode::SERVER_ERROR, ErrorCode::SERVER_ERROR.text());
     }
 
-    fn unavailable(&mut self, slot: Slot, id: u64, what: &str) {
+    /// A frame that only servers send.
+    pub(super) fn refuse_foreign(&mut self, slot: Slot) {
+        self.refuse(slot, 0, ErrorCode::INVALID_FRAME, "only servers send frames of this type");
+    }
+
+    pub(super) fn unavailable(&mut self, slot: Slot, id: u64, what: &str) {
         self.refuse(slot, id, ErrorCode::NOT_AVAILABLE, &alloc::format!("this server does not offer {what}"));
     }
 }

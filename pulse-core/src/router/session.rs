@@ -32,6 +32,9 @@ pub(crate) struct Subscription {
     pub(crate) place: u32,
 }
 
+/// Stands for the place of a subscription that is not in its channel's list yet, because it is catching up.
+pub(crate) const CATCHING_UP: u32 = u32::MAX;
+
 /// One slot of the router's table. Kept small: an idle connection is this, its subscriptions and 20 bytes elsewhere.
 #[derive(Debug)]
 pub(crate) struct Conn {

@@ -8,8 +8,9 @@ use crate::peer::{Asked, PeerMessage};
 use crate::wire::{Ack, ErrorCode, Frame, Subscribe, Unsubscribe, Unsubscribed};
 use crate::{Answer, Request};
 
+use super::recovery::Wanted;
 use super::requests::{Flow, judge};
-use super::session::Subscription;
+use super::session::{CATCHING_UP, Subscription};
 use super::{Router, Slot};
 
 /// A leaf that waits to become part of its channel.
@@ -27,23 +28,23 @@ pub(super) struct Joining {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct PendingAck {
     pub(super) slot: Slot,
-    id: u64,
-    /// Whether it asked to recover.
-    recover: bool,
+    pub(super) id: u64,
+    /// Why nothing is recovered, if that was asked.
+    pub(super) refusal: Option<&'static str>,
     /// The host has made it, so that no request waits for an answer.
-    silent: bool,
+    pub(super) silent: bool,
 }
 
 impl PendingAck {
     /// Of a subscription that the client has not asked for.
     pub(super) fn silent(slot: Slot) -> Self {
-        Self { slot, id: 0, recover: false, silent: true }
+        Self { slot, id: 0, refusal: None, silent: true }
     }
 }
 
 impl Router {
     pub(super) fn subscribe(&mut self, slot: Slot, request: &Subscribe<'_>, answer: Option<&Answer>) -> Flow {
-        let &Subscribe { id, channel: name, token, recover, .. } = request;
+        let &Subscribe { id, channel: name, token, .. } = request;
         if !is_channel_name(name) {
             self.refuse_name(slot, id);
             return Flow::On;
@@ -63,7 +64,8 @@ impl Router {
             self.refuse(slot, id, code, message);
             return Flow::On;
         }
-        match judge(self.rulebook.rules(name).subscribe, answer) {
+        let rules = self.rulebook.rules(name);
+        match judge(rules.subscribe, answer) {
             Some(true) => {}
             Some(false) => {
                 self.refuse(slot, id, ErrorCode::FORBIDDEN, "subscribing is not allowed in this namespace");
@@ -74,6 +76,8 @@ impl Router {
                 return self.ask(slot, request);
             }
         }
+        let dialect = self.conns[slot as usize].link.dialect;
+        let (wanted, refusal) = Wanted::new(request, &rules, dialect);
         let home = self.channels.home(hash);
         if home != self.config.shards.index {
             let outbox = &self.outboxes[usize::from(home)];
@@ -81,15 +85,18 @@ impl Router {
                 self.refuse_lost(slot, id);
                 return Flow::On;
             }
-            if known.is_none() && outbox.is_full() {
+            if (known.is_none() || !wanted.is_nothing()) && outbox.is_full() {
                 return self.wait_for_peer(slot, home);
             }
-        } else if known.is_none() && !self.has_room_for_channel() {
+        } else if known.is_none() && !self.make_room_for_channel() {
             self.refuse(slot, id, ErrorCode::LIMIT_EXCEEDED, "limits.max_channels is reached");
             return Flow::On;
         }
         let channel = known.unwrap_or_else(|| self.create_channel(hash, name));
-        self.admit(channel, PendingAck { slot, id, recover: recover.is_some(), silent: false });
+        let ack = PendingAck { slot, id, refusal, silent: false };
+        if let Some(ack) = self.catch_up(channel, ack, wanted) {
+            self.admit(channel, ack);
+        }
         Flow::On
     }
 
@@ -100,7 +107,7 @@ impl Router {
         if self.channels.get(channel).joining {
             self.joining.get_mut(&channel).expect("a joining channel is noted").acks.push(ack);
         } else {
-            self.confirm(ack);
+            self.confirm(channel, ack);
         }
     }
 
@@ -112,18 +119,30 @@ impl Router {
         self.stats.subscriptions += 1;
     }
 
-    /// Whether this home may have one more channel: its share of the limit that all routers have together.
-    pub(super) fn has_room_for_channel(&self) -> bool {
+    /// Whether this home may have one more channel: its share of the limit that all routers have together. One that lives on
+    /// for its history alone gives way, the longest unused first.
+    pub(super) fn make_room_for_channel(&mut self) -> bool {
         let share = self.config.limits.max_channels.div_ceil(self.config.shards.count.into());
-        self.channels.num_home() < share as usize
+        while self.channels.num_home() >= share as usize {
+            let Some(channel) = self.histories.take_vacant() else { return false };
+            if self.is_vacant(channel) {
+                self.forget(channel);
+            }
+        }
+        true
     }
 
     /// Makes a channel. One that is at home elsewhere asks there to become part of it.
     pub(super) fn create_channel(&mut self, hash: crate::channel::Hash, name: &str) -> u32 {
         let channel = self.channels.create(hash, name);
+        let bounds = self.rulebook.rules(name).history();
+        self.channels.get_mut(channel).kept = bounds.is_some();
         if self.channels.is_home(channel) {
             let epoch = self.random.next() as u32;
             self.channels.get_mut(channel).epoch = epoch;
+            if let Some(bounds) = bounds {
+                self.histories.create(channel, bounds);
+            }
         } else {
             self.joining.insert(channel, Joining::default());
             self.ask_to_join(channel);
@@ -135,7 +154,7 @@ impl Router {
     pub(super) fn ask_to_join(&mut self, channel: u32) {
         let entry = self.channels.get_mut(channel);
         entry.joining = true;
-        let home = entry.home;
+        let home = entry.home();
         if !self.outboxes[usize::from(home)].connected {
             return;
         }
@@ -147,16 +166,17 @@ impl Router {
         });
     }
 
-    /// Tells a client that it is subscribed.
-    pub(super) fn confirm(&mut self, ack: PendingAck) {
-        let PendingAck { slot, id, recover, silent } = ack;
+    /// Tells a client that it is subscribed, and from where on it gets what is published.
+    pub(super) fn confirm(&mut self, channel: u32, ack: PendingAck) {
+        let PendingAck { slot, id, refusal, silent } = ack;
         if silent {
             return;
         }
-        // There is no history to recover from, and a client that asks must not be left to guess.
-        let lost = recover.then_some("this channel keeps no history");
-        let ack = Ack { id, recovered: lost.map(|_| false), reason: lost, ..Ack::default() };
-        self.tell(slot, &Frame::Ack(ack));
+        // A client that asks must not be left to guess.
+        let ack = Ack { id, recovered: refusal.map(|_| false), reason: refusal, ..Ack::default() };
+        let entry = self.channels.get(channel);
+        let position = (entry.kept && !entry.joining).then(|| entry.position());
+        self.tell_ack(slot, ack, position);
     }
 
     pub(super) fn unsubscribe(&mut self, slot: Slot, request: Unsubscribe<'_>) {
@@ -172,7 +192,7 @@ impl Router {
         };
         // It was subscribed for as long as that lasted: each request has its answer.
         if let Some(ack) = self.pending_ack(slot, channel) {
-            self.confirm(ack);
+            self.confirm(channel, ack);
         }
         self.leave(slot, at, false);
         self.tell(slot, &Frame::Ack(Ack { id: request.id, ..Ack::default() }));
@@ -195,6 +215,9 @@ impl Router {
 
     /// Takes back the ack that a subscription waits for, if it does.
     pub(super) fn pending_ack(&mut self, slot: Slot, channel: u32) -> Option<PendingAck> {
+        if let Some(ack) = self.replays.take_ack(slot, channel) {
+            return Some(ack);
+        }
         if !self.channels.get(channel).joining {
             return None;
         }
@@ -208,10 +231,12 @@ impl Router {
         let subscriptions = &mut self.conns[slot as usize].subscriptions;
         let left = subscriptions.swap_remove(at);
         self.fanout.leave(slot, left.channel, &self.channels.get(left.channel).name);
-        if let Some(moved) = subscriptions.get(at) {
+        if let Some(moved) = subscriptions.get(at).filter(|moved| moved.place != CATCHING_UP) {
             self.channels.moved(moved.channel, moved.place, at as u32);
         }
-        if let Some(moved) = self.channels.leave(left.channel, left.place) {
+        if left.place == CATCHING_UP {
+            self.replays.remove(slot, left.channel);
+        } else if let Some(moved) = self.channels.leave(left.channel, left.place) {
             self.conns[moved.slot as usize].subscriptions[moved.at as usize].place = left.place;
         }
         self.stats.subscriptions -= 1;
@@ -229,19 +254,35 @@ impl Router {
 
     /// Forgets a channel that nobody needs here any more, and tells its home.
     pub(super) fn vacate(&mut self, channel: u32) {
-        let entry = self.channels.get(channel);
-        if !entry.is_vacant() {
+        if !self.is_vacant(channel) {
             return;
         }
-        if !self.channels.is_home(channel) {
+        let entry = self.channels.get(channel);
+        if self.channels.is_home(channel) {
+            if entry.kept {
+                return self.histories.vacate(channel, self.now.mono);
+            }
+        } else {
             let told = !entry.joining || self.joining[&channel].ticket != 0;
             if told {
-                Self::send(&mut self.outboxes, &mut self.unsent, entry.home, |out| {
+                Self::send(&mut self.outboxes, &mut self.unsent, entry.home(), |out| {
                     PeerMessage::Unsubscribe { channel: &entry.name }.encode(out);
                 });
             }
             self.joining.remove(&channel);
         }
+        self.channels.remove(channel);
+    }
+
+    /// Whether nobody needs a channel here. At home it may live on for its history.
+    pub(super) fn is_vacant(&self, channel: u32) -> bool {
+        let entry = self.channels.get(channel);
+        entry.is_vacant() && !(entry.kept && self.replays.reads(channel))
+    }
+
+    /// At home: forgets a channel with its history, so that its next life has another epoch.
+    pub(super) fn forget(&mut self, channel: u32) {
+        self.histories.remove(channel);
         self.channels.remove(channel);
     }
 }

@@ -95,6 +95,10 @@ codes! {
     /// The connection is not among the members.
     NOT_PRESENT = 1015, "not_present", false,
         "the connection is not present in this channel: join first", "leaving_presence_without_having_joined_is_not_present";
+    /// What came after a position cannot be told any more.
+    UNRECOVERABLE = 1016, "unrecoverable", false,
+        "what came after this position is not kept, or there is no such position: begin anew",
+        "a_position_that_history_does_not_reach_is_unrecoverable";
 }
 
 impl ErrorCode {

@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 
 use pulse_core::wire::{
-    self, Frame, Gap, Payload, Presence, PresenceAction, Publish, Split, Subscribe, Unsubscribe, Value,
+    self, Frame, Gap, History, Payload, Point, Presence, PresenceAction, Publish, Split, Subscribe,
+    Unsubscribe, Value,
 };
 use pulse_core::{
     Answer, Config, ConnId, Dialect, Effect, Kind, Link, Now, PeerId, Request, Router, Seed, Shards, Ticket,
@@ -56,7 +57,16 @@ impl World {
     pub fn subscribe(&mut self, conn: ConnId, channel: &str) {
         self.send(conn, &subscribe(1, channel));
         self.drain();
-        assert!(self.take(conn).iter().any(|line| line == "ack 1"));
+        assert!(self.take(conn).iter().any(|line| line.split(" at ").next() == Some("ack 1")));
+    }
+
+    /// Epoch and newest number of a channel that keeps history, as its server tells them.
+    pub fn position(&mut self, conn: ConnId, channel: &str) -> (String, u64) {
+        self.send(conn, &history(99, channel, None, Some(0), None));
+        let seen = self.sees(conn);
+        let position = seen.iter().find_map(|line| line.strip_prefix("history 99:  of "));
+        let (epoch, offset) = position.and_then(|position| position.split_once(':')).expect("it is answered");
+        (epoch.into(), offset.parse().expect("it is a number"))
     }
 
     pub fn advance(&mut self, ms: u64) {
@@ -100,6 +110,7 @@ impl World {
                         Request::Presence { channel, .. } => {
                             format!("may {} presence {channel}", conn.slot())
                         }
+                        Request::History { channel } => format!("may {} read {channel}", conn.slot()),
                         Request::Publish { channel } => format!("may {} publish {channel}", conn.slot()),
                         other => panic!("{other:?}"),
                     }
@@ -145,6 +156,23 @@ pub fn subscribe(id: u64, channel: &str) -> Frame<'_> {
     Frame::Subscribe(Subscribe { id, channel, ..Subscribe::default() })
 }
 
+/// Subscribes and asks for what came after a position.
+pub fn recover<'a>(id: u64, channel: &'a str, epoch: &'a str, offset: u64) -> Frame<'a> {
+    let recover = Some(Point { epoch, offset });
+    Frame::Subscribe(Subscribe { id, channel, recover, ..Subscribe::default() })
+}
+
+pub fn history<'a>(
+    id: u64,
+    channel: &'a str,
+    since: Option<(&'a str, u64)>,
+    limit: Option<u64>,
+    reverse: Option<bool>,
+) -> Frame<'a> {
+    let since = since.map(|(epoch, offset)| Point { epoch, offset });
+    Frame::History(History { id, channel: Some(channel), since, limit, reverse, ..History::default() })
+}
+
 pub fn unsubscribe(id: u64, channel: &str) -> Frame<'_> {
     Frame::Unsubscribe(Unsubscribe { id, channel })
 }
@@ -172,14 +200,22 @@ pub fn lines(mut bytes: &[u8]) -> Vec<String> {
 fn line(frame: &Frame<'_>) -> String {
     match frame {
         Frame::Connected(_) => "connected".into(),
-        Frame::Ack(ack) => match ack.recovered {
-            None => format!("ack {}", ack.id),
-            Some(recovered) => format!("ack {} recovered {recovered}", ack.id),
-        },
+        Frame::Ack(ack) => {
+            let recovered = ack.recovered.map(|recovered| format!(" recovered {recovered}"));
+            let at = ack.epoch.zip(ack.offset).map(|(epoch, offset)| format!(" at {epoch}:{offset}"));
+            format!("ack {}{}{}", ack.id, recovered.unwrap_or_default(), at.unwrap_or_default())
+        }
         Frame::Publish(p) => {
-            let mut payload = vec![];
-            p.payload.append_to(&mut payload);
-            format!("{} {}", p.channel, String::from_utf8_lossy(&payload))
+            let number = p.offset.map(|offset| format!(" #{offset}")).unwrap_or_default();
+            assert_eq!(p.offset.is_some(), p.time.is_some(), "a number comes with its time");
+            format!("{} {}{number}", p.channel, text(p.payload))
+        }
+        Frame::History(page) => {
+            let item =
+                |p: Publish<'_>| format!("{}#{}@{}", text(p.payload), p.offset.unwrap(), p.time.unwrap());
+            let items: Vec<String> = page.publications.unwrap().iter().map(item).collect();
+            let (epoch, offset) = (page.epoch.unwrap(), page.offset.unwrap());
+            format!("history {}: {} of {epoch}:{offset}", page.id, items.join(" "))
         }
         Frame::Error(e) => format!("error {} {}", e.id, e.code),
         Frame::Disconnect(d) => format!("disconnect {}", d.code),
@@ -196,6 +232,12 @@ fn line(frame: &Frame<'_>) -> String {
         Frame::Pong { timestamp } => format!("pong {}", timestamp.unwrap_or(0)),
         other => panic!("unexpected {other:?}"),
     }
+}
+
+fn text(payload: Payload<'_>) -> String {
+    let mut bytes = vec![];
+    payload.append_to(&mut bytes);
+    String::from_utf8(bytes).expect("tests publish text")
 }
 
 /// Clients are shown by what they say of themselves, since their names are any digits.
@@ -261,12 +303,7 @@ impl Cluster {
     /// Drains all routers and carries their parcels until there is nothing left to carry.
     pub fn settle(&mut self) {
         loop {
-            for (from, world) in self.worlds.iter_mut().enumerate() {
-                world.drain();
-                for (to, parcel) in world.parcels.drain(..) {
-                    self.ways.entry((from as u16, to.0)).or_default().parcels.push(parcel);
-                }
-            }
+            self.gather();
             let mut idle = true;
             for (&(from, to), way) in self.ways.iter_mut().filter(|(_, way)| !way.shut) {
                 for parcel in way.parcels.drain(..) {
@@ -277,6 +314,24 @@ impl Cluster {
             if idle {
                 return;
             }
+        }
+    }
+
+    /// Drains all routers; their parcels are on their way.
+    fn gather(&mut self) {
+        for (from, world) in self.worlds.iter_mut().enumerate() {
+            world.drain();
+            for (to, parcel) in world.parcels.drain(..) {
+                self.ways.entry((from as u16, to.0)).or_default().parcels.push(parcel);
+            }
+        }
+    }
+
+    /// Carries what is on its way from one router to another that is shut or slow, and no more.
+    pub fn carry(&mut self, from: u16, to: u16) {
+        self.gather();
+        for parcel in core::mem::take(&mut self.ways.entry((from, to)).or_default().parcels) {
+            self.worlds[usize::from(to)].router.peer(PeerId(from), &parcel).expect("it is a parcel");
         }
     }
 
@@ -323,7 +378,7 @@ impl Cluster {
 
     pub fn subscribe(&mut self, client: (u16, ConnId), channel: &str) {
         self.send(client, &[subscribe(1, channel)]);
-        assert!(self.sees(client).iter().any(|line| line == "ack 1"));
+        assert!(self.sees(client).iter().any(|line| line.split(" at ").next() == Some("ack 1")));
     }
 
     pub fn close(&mut self, (at, conn): (u16, ConnId)) {

@@ -159,5 +159,9 @@ fn rules(rules: &Rules) -> pulse_core::Rules {
             SlowConsumer::LatestPerKey => pulse_core::SlowConsumer::LatestPerKey,
         },
         presence_grace_ms: rules.presence_grace_ms,
+        history_size: rules.history_size,
+        history_bytes: rules.history_bytes,
+        history_ttl_ms: rules.history_ttl,
+        recovery: rules.recovery,
     }
 }

@@ -151,6 +151,14 @@ settings! {
         slow_consumer: SlowConsumer = SlowConsumer::Disconnect, Kind::Choice(SlowConsumer::WORDS);
         /// Time for which a member whose connection has ended stays listed, so that it may come back unnoticed.
         presence_grace_ms: u32 = 5_000, ms(0, 600_000);
+        /// Publications that each channel keeps for those who come later; 0 keeps none.
+        history_size: u32 = 0, count(0, 1_000_000);
+        /// Size of what each channel keeps at most, with 64 bytes for each publication.
+        history_bytes: u32 = 1_048_576, bytes(1_024, 1_073_741_824);
+        /// Time for which a publication is kept, and a channel that nobody uses.
+        history_ttl: u32 = 300_000, ms(1, 604_800_000);
+        /// Whether a subscriber that comes back gets what it missed, where there is history.
+        recovery: bool = true, Kind::Switch;
     }
 }
 

@@ -1,0 +1,337 @@
+//! What channels keep of their publications: when they are forgotten, how a publication becomes part of it, and what clients ask
+//! of it. How much one channel keeps is `crate::history`'s business, what a subscriber is given of it `recovery`'s.
+
+use alloc::collections::BTreeSet;
+use alloc::vec::Vec;
+
+use hashbrown::HashMap;
+
+use crate::history::{Bounds, EpochText, History, Lost};
+use crate::limits::{HISTORY_PAGE, HISTORY_PAGE_BYTES, HISTORY_PAGE_DEFAULT, HISTORY_SWEEP_MS};
+use crate::peer::{Asked, HistoryQuery, PeerMessage};
+use crate::queue::Meta;
+use crate::wire::{self, Ack, ErrorCode, Frame, Point, Publications, Publish};
+use crate::{Answer, BadParcel, Dialect, Request, Time};
+
+use super::publications::{Source, first};
+use super::requests::{Flow, judge};
+use super::{Router, Slot};
+
+/// The history of all channels that are at home here and keep one.
+#[derive(Debug)]
+pub(super) struct Histories {
+    by_channel: HashMap<u32, Kept, foldhash::fast::FixedState>,
+    /// When to look at which channel next.
+    alarms: BTreeSet<(Time, u32)>,
+    /// Channels that nobody needed when they were last looked at, and since when: those that live on for their history alone.
+    /// The first gives way where a channel is to be made and there is no room.
+    vacant: BTreeSet<(Time, u32)>,
+}
+
+#[derive(Debug)]
+struct Kept {
+    history: History,
+    bounds: Bounds,
+    alarm: Option<Time>,
+    /// Its entry in `vacant`.
+    vacant: Option<Time>,
+}
+
+impl Histories {
+    pub(super) fn new() -> Self {
+        Self {
+            by_channel: HashMap::with_hasher(foldhash::fast::FixedState::default()),
+            alarms: BTreeSet::new(),
+            vacant: BTreeSet::new(),
+        }
+    }
+
+    /// When something becomes too old.
+    pub(super) fn next(&self) -> Option<Time> {
+        self.alarms.first().map(|(at, _)| *at)
+    }
+
+    pub(super) fn create(&mut self, channel: u32, bounds: Bounds) {
+        let kept = Kept { history: History::default(), bounds, alarm: None, vacant: None };
+        self.by_channel.insert(channel, kept);
+    }
+
+    pub(super) fn remove(&mut self, channel: u32) {
+        let kept = self.by_channel.remove(&channel).expect("a channel that keeps history is known");
+        if let Some(alarm) = kept.alarm {
+            self.alarms.remove(&(alarm, channel));
+        }
+        if let Some(since) = kept.vacant {
+            self.vacant.remove(&(since, channel));
+        }
+    }
+
+    /// A channel's history as of now.
+    pub(super) fn get(&mut self, channel: u32, now: Time) -> &History {
+        let kept = self.of(channel);
+        kept.history.trim(now, &kept.bounds);
+        &kept.history
+    }
+
+    /// Keeps the channel's newest publication, of this time.
+    pub(super) fn push(&mut self, channel: u32, now: Time, frame: &[u8]) {
+        let kept = self.of(channel);
+        kept.history.push(now, frame, &kept.bounds);
+        if kept.alarm.is_none() {
+            self.wake(channel, now);
+        }
+    }
+
+    /// What a channel keeps as of now, with its times, the oldest first; nothing for one that keeps none.
+    pub(super) fn kept(&self, channel: u32, now: Time) -> Vec<(Time, &[u8])> {
+        let Some(Kept { history, bounds, .. }) = self.by_channel.get(&channel) else { return Vec::new() };
+        history.iter().filter(|(at, _)| at.after_ms(bounds.ttl_ms) > now).collect()
+    }
+
+    /// Nobody needs the channel, as of now.
+    pub(super) fn vacate(&mut self, channel: u32, now: Time) {
+        let before = self.of(channel).vacant.replace(now);
+        if let Some(before) = before {
+            self.vacant.remove(&(before, channel));
+        }
+        self.vacant.insert((now, channel));
+        self.wake(channel, now);
+    }
+
+    /// The channel that nobody has needed for the longest time; it is not listed any more.
+    pub(super) fn take_vacant(&mut self) -> Option<u32> {
+        let (_, channel) = self.vacant.pop_first()?;
+        self.of(channel).vacant = None;
+        Some(channel)
+    }
+
+    /// The next channel whose time has come; true with it if nobody has needed it for as long as it keeps anything.
+    fn due(&mut self, now: Time) -> Option<(u32, bool)> {
+        let (at, channel) = *self.alarms.first().filter(|(at, _)| *at <= now)?;
+        self.alarms.remove(&(at, channel));
+        let kept = self.of(channel);
+        kept.alarm = None;
+        kept.history.trim(now, &kept.bounds);
+        let over = kept.vacant.is_some_and(|since| since.after_ms(kept.bounds.ttl_ms) <= now);
+        if over {
+            let since = kept.vacant.take().expect("it was found above");
+            self.vacant.remove(&(since, channel));
+        }
+        self.wake(channel, now);
+        Some((channel, over))
+    }
+
+    /// Sees to it that a channel is looked at when something of it is too old.
+    fn wake(&mut self, channel: u32, now: Time) {
+        let kept = self.of(channel);
+        let ttl = kept.bounds.ttl_ms;
+        let old = kept.history.oldest().map(|at| at.after_ms(ttl).max(now.after_ms(HISTORY_SWEEP_MS)));
+        let over = kept.vacant.map(|since| since.after_ms(ttl));
+        let alarm = old.into_iter().chain(over).min();
+        let before = core::mem::replace(&mut kept.alarm, alarm);
+        if let Some(before) = before {
+            self.alarms.remove(&(before, channel));
+        }
+        if let Some(alarm) = alarm {
+            self.alarms.insert((alarm, channel));
+        }
+    }
+
+    fn of(&mut self, channel: u32) -> &mut Kept {
+        self.by_channel.get_mut(&channel).expect("a channel that keeps history is known")
+    }
+}
+
+impl Router {
+    /// Forgets channels that only their history has kept, once it is too old.
+    pub(super) fn forget_expired(&mut self) {
+        while let Some((channel, over)) = self.histories.due(self.now.mono) {
+            // It may be needed again, of which it is not told.
+            if over && self.is_vacant(channel) {
+                self.forget(channel);
+            }
+        }
+    }
+
+    /// The channel of this name, which is at home here and keeps history, made if there is none; `None` without room for it.
+    /// Whoever uses it and is no subscriber says so by [`vacate`](Self::vacate) afterwards.
+    pub(super) fn channel_to_keep(&mut self, name: &str) -> Option<u32> {
+        let hash = self.channels.hash(name);
+        self.channels
+            .find(hash, name)
+            .or_else(|| self.make_room_for_channel().then(|| self.create_channel(hash, name)))
+    }
+
+    /// At home: numbers a publication, keeps it and gives it to all subscribers.
+    pub(super) fn deliver_kept(&mut self, channel: u32, publication: &Publish<'_>, meta: Meta) {
+        let offset = self.channels.number(channel);
+        let publication = Publish { offset: Some(offset), time: Some(self.now.unix_ms), ..*publication };
+        let mut frame = core::mem::take(&mut self.kept_frame);
+        frame.clear();
+        publication.encode(&mut frame);
+        self.histories.push(channel, self.now.mono, &frame);
+        let decoded = Frame::Publish(publication);
+        self.spread(channel, Source::Encoded(&frame, Some(&decoded)), meta);
+        let entry = self.channels.get(channel);
+        if entry.leaves != 0 {
+            let publication = PeerMessage::Publication { channel: &entry.name, offset, frame: &frame };
+            let (outboxes, unsent) = (&mut self.outboxes, &mut self.unsent);
+            let missed = Self::pass_on(outboxes, unsent, entry.leaves, channel, &publication);
+            self.stats.dropped_between += missed;
+        }
+        self.kept_frame = frame;
+        self.vacate(channel);
+    }
+
+    /// Where the next publication of a channel will be; `None` where it is not told.
+    pub(super) fn next_position(&self, channel: u32) -> Option<(u32, u64)> {
+        let entry = self.channels.get(channel);
+        entry.kept.then_some((entry.epoch, entry.offset + 1))
+    }
+
+    /// Acknowledges a request, with a position if there is one that the client knows what to do with.
+    pub(super) fn tell_ack(&mut self, slot: Slot, ack: Ack<'_>, position: Option<(u32, u64)>) {
+        let position = position.filter(|_| self.conns[slot as usize].link.dialect != Dialect::Legacy);
+        let epoch = position.map(|(epoch, _)| EpochText::new(epoch));
+        let epoch = epoch.as_ref().map(EpochText::as_str);
+        self.tell(slot, &Frame::Ack(Ack { epoch, offset: position.map(|(_, offset)| offset), ..ack }));
+    }
+
+    // ---- questions
+
+    /// A client asks for a page of a channel's history.
+    pub(super) fn history(
+        &mut self,
+        slot: Slot,
+        request: &wire::History<'_>,
+        answer: Option<&Answer>,
+    ) -> Flow {
+        let &wire::History { id, channel, since, limit, reverse, .. } = request;
+        let Some(name) = channel else {
+            self.refuse_foreign(slot);
+            return Flow::On;
+        };
+        let rules = self.rulebook.rules(name);
+        if rules.history().is_none() {
+            self.unavailable(slot, id, "history of channels in this namespace");
+            return Flow::On;
+        }
+        if !crate::grant::is_channel_name(name) {
+            self.refuse_name(slot, id);
+            return Flow::On;
+        }
+        let hash = self.channels.hash(name);
+        let known = self.channels.find(hash, name);
+        let inside = known.is_some_and(|at| self.conns[slot as usize].subscription(at).is_some());
+        match if inside { Some(true) } else { judge(rules.subscribe, answer) } {
+            Some(true) => {}
+            Some(false) => {
+                self.refuse(slot, id, ErrorCode::FORBIDDEN, "subscribing is not allowed in this namespace");
+                return Flow::On;
+            }
+            None => return self.ask(slot, Request::History { channel: name.into() }),
+        }
+        let query = HistoryQuery {
+            channel: name,
+            id,
+            since: since.map(|Point { epoch, offset }| (EpochText::parse(epoch), offset)),
+            limit: limit.unwrap_or(HISTORY_PAGE_DEFAULT),
+            reverse: reverse == Some(true),
+        };
+        let home = self.channels.home(hash);
+        if home != self.config.shards.index {
+            let outbox = &mut self.outboxes[usize::from(home)];
+            if !outbox.connected {
+                self.refuse_lost(slot, id);
+                return Flow::On;
+            }
+            if outbox.is_full() {
+                return self.wait_for_peer(slot, home);
+            }
+            let conn = self.id(slot);
+            let ticket = self.outboxes[usize::from(home)].ask(Asked::Client { conn, id });
+            self.say(home, PeerMessage::History { ticket, query });
+            return Flow::On;
+        }
+        match self.page_of_history(&query) {
+            Ok(page) => {
+                let page = first(&page).expect("it was encoded just now");
+                self.tell(slot, &page);
+            }
+            Err((code, message)) => self.refuse(slot, id, code, message),
+        }
+        Flow::On
+    }
+
+    /// A leaf's question.
+    pub(super) fn on_history(&mut self, from: u16, ticket: u64, query: &HistoryQuery<'_>) {
+        match self.page_of_history(query) {
+            Ok(page) => self.say(from, PeerMessage::Reply { ticket, frame: &page }),
+            Err((code, _)) => self.say(from, PeerMessage::Refused { ticket, code: code.0 }),
+        }
+    }
+
+    /// At home: a page as a frame with its length in front, or why there is none. Whoever asks is told a position and may
+    /// come back with it, so the channel begins to exist.
+    pub(super) fn page_of_history(
+        &mut self,
+        query: &HistoryQuery<'_>,
+    ) -> Result<Vec<u8>, (ErrorCode, &'static str)> {
+        let &HistoryQuery { channel: name, id, since, limit, reverse } = query;
+        let channel = self
+            .channel_to_keep(name)
+            .ok_or((ErrorCode::LIMIT_EXCEEDED, "limits.max_channels is reached"))?;
+        let (epoch, top) = self.channels.get(channel).position();
+        let history = self.histories.get(channel, self.now.mono);
+        let after = match since {
+            None => Ok(0),
+            Some((given, _)) if given != Some(epoch) => Err(Lost::Epoch),
+            Some((_, after)) => history.reaches(top, after).map(|()| after),
+        };
+        let page = after.map(|after| {
+            let frames = history.behind(top, after);
+            if reverse {
+                encode_page(id, (epoch, top), limit, frames.rev())
+            } else {
+                encode_page(id, (epoch, top), limit, frames)
+            }
+        });
+        self.vacate(channel);
+        page.map_err(|lost| (ErrorCode::UNRECOVERABLE, lost.text()))
+    }
+}
+
+fn encode_page<'f>(
+    id: u64,
+    (epoch, top): (u32, u64),
+    limit: u64,
+    frames: impl Iterator<Item = &'f [u8]>,
+) -> Vec<u8> {
+    let (mut items, mut bytes) = (Vec::new(), 0);
+    for frame in frames.take(limit.min(HISTORY_PAGE) as usize) {
+        bytes += frame.len();
+        if bytes > HISTORY_PAGE_BYTES && !items.is_empty() {
+            break;
+        }
+        items.push(publication(frame).expect("what is kept was encoded here or checked when it was read"));
+    }
+    let (epoch, mut list, mut page) = (EpochText::new(epoch), Vec::new(), Vec::new());
+    let publications = Some(Publications::encode(&items, &mut list));
+    let answer = wire::History {
+        id,
+        epoch: Some(epoch.as_str()),
+        offset: Some(top),
+        publications,
+        ..wire::History::default()
+    };
+    answer.encode(&mut page);
+    page
+}
+
+/// The publication that a frame is.
+pub(super) fn publication(frame: &[u8]) -> Result<Publish<'_>, BadParcel> {
+    match first(frame)? {
+        Frame::Publish(publication) => Ok(publication),
+        _ => Err(BadParcel),
+    }
+}
