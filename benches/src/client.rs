@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
-use pulse_core::wire::{self, Connect, Frame, Payload, Publish, Subscribe};
+use pulse_core::wire::{self, Connect, Frame, Payload, Point, Publish, Subscribe};
 
 use crate::Target;
 use crate::stream::Stream;
@@ -102,6 +102,20 @@ impl Client {
             }),
             Dialect::Legacy => message(&mut out, |out| encode_subscribe(channel, out)),
         }
+        out
+    }
+
+    /// As [`opening`](Self::opening) in the dialect `pulse.v1`, for a client that was there before and has everything up to
+    /// this position.
+    #[must_use]
+    pub fn returning(channel: &str, position: Point<'_>) -> Vec<u8> {
+        let mut out = Vec::new();
+        message(&mut out, |out| {
+            encode_connect(out);
+            let recover = Some(position);
+            Frame::Subscribe(Subscribe { id: SUBSCRIBE_ID, channel, recover, ..Subscribe::default() })
+                .encode(out);
+        });
         out
     }
 

@@ -3,6 +3,7 @@
 
 mod blast;
 mod client;
+mod comeback;
 mod cores;
 mod fan_out;
 mod flood;
@@ -16,6 +17,7 @@ mod stream;
 
 pub use blast::{Blast, blast};
 pub use client::{Client, Dialect};
+pub use comeback::{Comeback, ComebackResult};
 pub use cores::Cores;
 pub use fan_out::{FanOut, FanOutResult};
 pub use flood::{Flood, FloodResult};

@@ -66,8 +66,8 @@ impl Turnover {
         let mut crowd = Storm { count: everybody, at_once: 256 }.gather(
             server,
             dialect,
-            &Client::opening(dialect, "room"),
-            is_subscribed,
+            &[Client::opening(dialect, "room")],
+            |_, frame| is_subscribed(frame, dialect),
         )?;
         let mut told = vec![Told::default(); everybody];
         let mut buffer = vec![0; 1 << 20];

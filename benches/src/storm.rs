@@ -47,7 +47,8 @@ impl Storm {
     pub fn run(self, server: &Server, dialect: Dialect) -> Result<(Crowd, StormResult), Box<dyn Error>> {
         let (process, begin) = (server.process(), Instant::now());
         let (cpu, resident) = (process.cpu(), process.resident());
-        let crowd = self.gather(server, dialect, &Client::opening(dialect, "room"), is_subscribed)?;
+        let is_in = |_, frame: &[u8]| is_subscribed(frame, dialect);
+        let crowd = self.gather(server, dialect, &[Client::opening(dialect, "room")], is_in)?;
         let result = StormResult {
             elapsed: begin.elapsed(),
             cpu: process.cpu() - cpu,
@@ -56,14 +57,14 @@ impl Storm {
         Ok((crowd, result))
     }
 
-    /// Brings the clients in, each with `opening` as its one message after the upgrade; a client is in once `is_in` says so
-    /// of a frame. What comes later is read and passed over.
+    /// Brings the clients in, each with one of `openings`, in turn, as its one message after the upgrade; a client, by its
+    /// index, is in once `is_in` says so of a frame. What comes later is read and passed over.
     pub(crate) fn gather(
         self,
         server: &Server,
         dialect: Dialect,
-        opening: &[u8],
-        is_in: impl Fn(&[u8], Dialect) -> io::Result<bool>,
+        openings: &[Vec<u8>],
+        mut is_in: impl FnMut(usize, &[u8]) -> io::Result<bool>,
     ) -> Result<Crowd, Box<dyn Error>> {
         let mut crowd = Crowd {
             clients: Vec::with_capacity(self.count),
@@ -83,7 +84,7 @@ impl Storm {
                 let (was, mut failure) = (*stage, None);
                 client.read_some(&mut buffer, |frame| {
                     if *stage != Stage::In {
-                        match is_in(frame, dialect) {
+                        match is_in(n, frame) {
                             Ok(true) => *stage = Stage::In,
                             Ok(false) => {}
                             Err(error) => failure = Some(error),
@@ -94,7 +95,7 @@ impl Storm {
                     return Err(error);
                 }
                 if *stage == Stage::Upgrading && client.is_upgraded() {
-                    client.write_all(opening)?;
+                    client.write_all(&openings[n % openings.len()])?;
                     *stage = Stage::Opening;
                 }
                 settled += usize::from(was != Stage::In && *stage == Stage::In);

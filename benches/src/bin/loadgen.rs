@@ -17,7 +17,7 @@
 use std::error::Error;
 use std::time::Duration;
 
-use pulse_bench::{Cores, Dialect, FanOut, Flood, Server, Storm, Turnover, blast};
+use pulse_bench::{Comeback, Cores, Dialect, FanOut, Flood, Server, Storm, Turnover, blast};
 
 /// One measurement: names and values of its figures.
 type Figures = Vec<(&'static str, f64)>;
@@ -65,12 +65,21 @@ const SCENARIOS: &[Scenario] = &[
         run: storm,
     },
     Scenario {
+        name: "comeback",
+        about: "5,000 clients come back at once, each of which has missed 100 publications of 100 B",
+        bun: false,
+        run: comeback,
+    },
+    Scenario {
         name: "presence",
         about: "64 of 10,000 members leave while 64 others join",
         bun: false,
         run: presence,
     },
 ];
+
+/// A configuration with a namespace that keeps history.
+const HISTORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/history.toml");
 
 /// Something that is measured.
 struct Contender {
@@ -100,6 +109,9 @@ impl Contender {
             // As Bun does: a slow reader stays, and misses something.
             "--channels-slow-consumer",
             "drop_oldest",
+            // Nothing is kept where no namespace says so: of the scenarios only the one that needs it has channels in this one.
+            "--config",
+            HISTORY,
         ];
         let start = if self.tls { Server::start_tls } else { Server::start };
         (scenario.run)(&start(&args, Some(&self.cores))?, Dialect::V1)
@@ -293,6 +305,21 @@ fn storm(server: &Server, dialect: Dialect) -> Outcome {
         ("server CPU us a connection", result.cpu.as_secs_f64() * 1e6 / count),
         ("connections a second", count / result.elapsed.as_secs_f64()),
         ("resident B a connection", result.resident as f64 / count),
+    ])
+}
+
+fn comeback(server: &Server, _: Dialect) -> Outcome {
+    let result = Comeback { clients: 5_000, missed: 100, size: 100, channels: 50 }.run(server)?;
+    let ms = |time: Duration| time.as_secs_f64() * 1e3;
+    Ok(vec![
+        ("ms until the last has caught up", ms(result.elapsed)),
+        ("server CPU ms", ms(result.cpu)),
+        ("server CPU us a client", result.cpu.as_secs_f64() * 1e6 / 5_000.0),
+        ("peak MiB over the start", result.peak as f64 / f64::from(1 << 20)),
+        ("fresh clients served meanwhile", result.fresh.len() as f64),
+        ("ms for half of them", ms(result.fresh_percentile(0.5))),
+        ("ms for the slowest", ms(result.fresh_percentile(1.0))),
+        ("disordered or repeated", result.disordered as f64),
     ])
 }
 
