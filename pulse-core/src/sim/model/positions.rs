@@ -113,6 +113,9 @@ fn judge_stay(
     }
     tally.recovered += u64::from(recovered == Some(true) && base < at.offset);
     tally.unrecovered += u64::from(recovered == Some(false));
+    // The server's goodbye may push a small publication or two out of a full queue.
+    let ended = story.end.is_some_and(|(_, code)| code.is_some());
+    let excused = if ended && weather.loses() { 2 } else { 0 };
     let (mut got, mut told, mut last) = (0, 0, base);
     for &(place, step) in &stay.steps {
         match step {
@@ -128,7 +131,7 @@ fn judge_stay(
                 }
                 let missing = offset - base - 1 - got;
                 // What gives way once it has left is not told, and what is kept still comes.
-                if missing > told && stay.left.is_none_or(|left| place < left.0) {
+                if missing > told + excused && stay.left.is_none_or(|left| place < left.0) {
                     return broken(format!("{missing} are missing before {offset}, and {told} were told"));
                 }
                 (got, last) = (got + 1, offset);
