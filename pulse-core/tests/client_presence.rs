@@ -9,7 +9,7 @@ use client_support::net::Net;
 use client_support::script::Script;
 use client_support::{ack, disconnect, error};
 use pulse_core::Config;
-use pulse_core::client::{ClientConfig, PresenceError, SubId, SubscribeOptions};
+use pulse_core::client::{AskError, ClientConfig, SubId, SubscribeOptions};
 use pulse_core::wire::{self, Frame, PresenceAction, Value};
 
 /// One MessagePack value.
@@ -139,8 +139,8 @@ fn the_end_of_a_subscription_is_the_end_of_its_membership() {
     assert_eq!(s.writes(), ["unsubscribe a"]);
     s.tell(&[ack(2)]);
     assert_eq!(s.events(), ["failed request 2: superseded", "unsubscribed 1"]);
-    assert_eq!(s.client.join(sub, None), Err(PresenceError::NotSubscribed));
-    assert_eq!(s.client.leave(sub), Err(PresenceError::NotSubscribed));
+    assert_eq!(s.client.join(sub, None), Err(AskError::NotSubscribed));
+    assert_eq!(s.client.leave(sub), Err(AskError::NotSubscribed));
 }
 
 #[test]
@@ -191,10 +191,10 @@ fn a_join_that_is_not_answered_is_asked_again() {
 fn requests_are_bounded_and_checked() {
     let config = ClientConfig { max_requests: 2, ..ClientConfig::default() };
     let mut s = Script::new(config);
-    assert_eq!(s.client.members("$a", None, None), Err(PresenceError::InvalidChannel));
+    assert_eq!(s.client.members("$a", None, None), Err(AskError::InvalidChannel));
     s.client.members("a", None, None).unwrap();
     s.client.count_members("a").unwrap();
-    assert_eq!(s.client.count_members("a"), Err(PresenceError::TooMany { max: 2 }));
+    assert_eq!(s.client.count_members("a"), Err(AskError::TooMany { max: 2 }));
     s.client.connect();
     s.greet();
     s.tell(&[page(1, 0)]);
@@ -210,7 +210,7 @@ fn the_end_tells_of_what_is_not_answered_and_a_new_beginning_joins_again() {
     s.client.count_members("a").unwrap();
     s.tell(&[disconnect(4500, None)]);
     assert_eq!(s.events(), ["answered 2", "failed request 3: closed, not sent", "closed 4500"]);
-    assert_eq!(s.client.join(sub, None), Err(PresenceError::Closed));
+    assert_eq!(s.client.join(sub, None), Err(AskError::Closed));
     s.client.connect();
     s.greet();
     s.tell(&[ack(1)]);

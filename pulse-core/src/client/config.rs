@@ -26,8 +26,8 @@ pub struct ClientConfig {
     /// Subscriptions at once; one more is refused with
     /// [`SubscribeError::TooMany`](super::SubscribeError::TooMany). Default 1,000.
     pub max_subscriptions: u32,
-    /// Requests about presence that wait for their answer; one more is refused with
-    /// [`PresenceError::TooMany`](super::PresenceError::TooMany). Default 1,000.
+    /// Requests about presence and history that wait for their answer; one more is refused with
+    /// [`AskError::TooMany`](super::AskError::TooMany). Default 1,000.
     pub max_requests: u32,
     /// Bytes of publications that wait to be sent or answered, 64 for each counted in; beyond them
     /// [`PublishError::QueueFull`](super::PublishError::QueueFull). Default 256 KiB.

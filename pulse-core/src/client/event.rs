@@ -9,7 +9,7 @@ use core::fmt;
 
 use crate::Time;
 use crate::limits::TURN_BYTES;
-use crate::wire::{self, CloseCode, Connected, ErrorCode, Frame, Point, Presence, Publish};
+use crate::wire::{self, CloseCode, Connected, ErrorCode, Frame, History, Point, Presence, Publish};
 
 use super::{PublishId, RequestId, SubId};
 
@@ -101,6 +101,13 @@ pub enum Event<'a> {
         /// The frame.
         presence: Option<Presence<'a>>,
     },
+    /// A page of a channel's history.
+    History {
+        /// The request for it.
+        id: RequestId,
+        /// The frame.
+        page: History<'a>,
+    },
     /// The answer to [`ping`](super::Client::ping).
     Pong {
         /// Milliseconds that it took.
@@ -115,7 +122,7 @@ pub enum Subject {
     Subscription(SubId),
     /// A publication.
     Publication(PublishId),
-    /// A request about presence.
+    /// A request about presence or history.
     Request(RequestId),
     /// The server answered no request in particular; a silent publication may have been meant.
     None,
@@ -284,6 +291,7 @@ fn event<'a>(frame: &Frame<'a>, subject: Subject) -> Event<'a> {
         }
         (Frame::Presence(presence), Subject::Subscription(sub)) => Event::Presence { sub, presence },
         (Frame::Presence(presence), Subject::Request(id)) => Event::Answered { id, presence: Some(presence) },
+        (Frame::History(page), Subject::Request(id)) => Event::History { id, page },
         (Frame::Gap(gap), Subject::Subscription(sub)) => {
             let wire::Gap { reason, from, to, count, .. } = gap;
             Event::Gap { sub, reason, from, to, count }

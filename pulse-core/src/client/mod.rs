@@ -46,6 +46,7 @@ mod backoff;
 mod config;
 mod deadline;
 mod event;
+mod history;
 mod liveness;
 mod outbox;
 mod presence;
@@ -66,8 +67,9 @@ use crate::{Now, Seed, Time};
 pub use backoff::Backoff;
 pub use config::{ClientConfig, Token};
 pub use event::{Event, Failure, Subject};
+pub use history::HistoryOptions;
 pub use outbox::{PublishError, PublishId, PublishOptions};
-pub use presence::{PresenceError, RequestId};
+pub use presence::{AskError, RequestId};
 pub use subscription::{SubId, SubscribeError, SubscribeOptions};
 
 use deadline::{Deadline, Due};

@@ -10,16 +10,17 @@ use core::num::NonZeroU64;
 
 use crate::Time;
 use crate::grant::is_channel_name;
-use crate::wire::{Ack, ErrorCode, ErrorFrame, Presence, PresenceAction, Value};
+use crate::wire::{Ack, ErrorCode, ErrorFrame, Frame, Presence, PresenceAction, Value};
 
 use super::deadline::{Deadline, Due};
 use super::event::{Event, Failure, Subject};
+use super::history::Query;
 use super::receive::{Flow, is_temporary};
 use super::subscription::{State as Sub, SubId, Subscription, Subscriptions};
 use super::write::Op;
 use super::{Client, State};
 
-/// One request of a client about presence.
+/// One request of a client about presence or history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RequestId(pub(super) NonZeroU64);
 
@@ -36,10 +37,10 @@ impl RequestId {
     }
 }
 
-/// Why a request about presence was not taken up.
+/// Why a request about presence or history was not taken up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum PresenceError {
+pub enum AskError {
     /// The client is closed.
     Closed,
     /// Not 1 to 256 bytes of printable ASCII, or it starts with `$`.
@@ -53,7 +54,7 @@ pub enum PresenceError {
     },
 }
 
-impl fmt::Display for PresenceError {
+impl fmt::Display for AskError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Closed => f.write_str("the client is closed: connect it before asking"),
@@ -64,7 +65,7 @@ impl fmt::Display for PresenceError {
     }
 }
 
-impl Error for PresenceError {}
+impl Error for AskError {}
 
 /// What a subscription shows of its client to the others.
 #[derive(Debug)]
@@ -96,6 +97,7 @@ enum Ask {
         after: Option<Box<str>>,
         limit: Option<u64>,
     },
+    History(Query),
 }
 
 /// Where a request stands with the server of the current connection.
@@ -108,7 +110,7 @@ enum Stand {
     Later(Time),
 }
 
-/// The requests about presence that are not answered.
+/// The requests about presence and history that are not answered.
 #[derive(Debug, Default)]
 pub(super) struct Requests {
     /// By id, so in the order in which they were made.
@@ -129,10 +131,10 @@ impl Requests {
     }
 
     /// The frame of a request; `None` for one that is not to be sent any more.
-    pub(super) fn frame<'a>(&'a self, subs: &'a Subscriptions, id: RequestId) -> Option<Presence<'a>> {
+    pub(super) fn frame<'a>(&'a self, subs: &'a Subscriptions, id: RequestId) -> Option<Frame<'a>> {
         let request = self.open.get(&id).filter(|request| matches!(request.state, Stand::Due))?;
         let presence = Presence { id: id.get(), ..Presence::default() };
-        Some(match &request.what {
+        Some(Frame::Presence(match &request.what {
             Ask::Join(sub) => {
                 let sub = subs.get(*sub).filter(|sub| matches!(sub.state, Sub::Active))?;
                 let data = sub.member.as_ref().and_then(|member| Value::new(&member.data));
@@ -142,7 +144,8 @@ impl Requests {
             Ask::Question { channel, action, after, limit } => {
                 Presence { channel, action: *action, after: after.as_deref(), limit: *limit, ..presence }
             }
-        })
+            Ask::History(query) => return Some(Frame::History(query.frame(id))),
+        }))
     }
 
     /// The frame of [`frame`](Self::frame) is sent, and to be answered by then.
@@ -167,11 +170,11 @@ impl Client {
     /// connection is told as well, and is the end of the membership.
     ///
     /// # Errors
-    /// See [`PresenceError`]; then nothing has changed.
-    pub fn join(&mut self, sub: SubId, data: Option<Value<'_>>) -> Result<RequestId, PresenceError> {
+    /// See [`AskError`]; then nothing has changed.
+    pub fn join(&mut self, sub: SubId, data: Option<Value<'_>>) -> Result<RequestId, AskError> {
         let active = match (&self.state, self.subs.get(sub)) {
-            (State::Closed, _) => return Err(PresenceError::Closed),
-            (_, None) => return Err(PresenceError::NotSubscribed),
+            (State::Closed, _) => return Err(AskError::Closed),
+            (_, None) => return Err(AskError::NotSubscribed),
             (_, Some(sub)) => matches!(sub.state, Sub::Active),
         };
         let id = self.request(Ask::Join(sub), active)?;
@@ -186,11 +189,11 @@ impl Client {
     /// when the connection ends meanwhile: then the server takes it out after a time of grace.
     ///
     /// # Errors
-    /// See [`PresenceError`]; then nothing has changed.
-    pub fn leave(&mut self, sub: SubId) -> Result<RequestId, PresenceError> {
+    /// See [`AskError`]; then nothing has changed.
+    pub fn leave(&mut self, sub: SubId) -> Result<RequestId, AskError> {
         let channel = match (&self.state, self.subs.get(sub)) {
-            (State::Closed, _) => return Err(PresenceError::Closed),
-            (_, None) => return Err(PresenceError::NotSubscribed),
+            (State::Closed, _) => return Err(AskError::Closed),
+            (_, None) => return Err(AskError::NotSubscribed),
             (_, Some(sub)) => sub.channel.clone(),
         };
         let known = self.subs.get(sub).is_some_and(|sub| matches!(sub.state, Sub::Active));
@@ -210,21 +213,21 @@ impl Client {
     /// once; a connection that is lost meanwhile makes it ask again. Needs no subscription.
     ///
     /// # Errors
-    /// See [`PresenceError`]; then nothing has changed.
+    /// See [`AskError`]; then nothing has changed.
     pub fn members(
         &mut self,
         channel: &str,
         after: Option<&str>,
         limit: Option<u64>,
-    ) -> Result<RequestId, PresenceError> {
+    ) -> Result<RequestId, AskError> {
         self.question(channel, PresenceAction::Sync, after, limit)
     }
 
     /// Asks how many members a channel has. Otherwise as [`members`](Self::members).
     ///
     /// # Errors
-    /// See [`PresenceError`]; then nothing has changed.
-    pub fn count_members(&mut self, channel: &str) -> Result<RequestId, PresenceError> {
+    /// See [`AskError`]; then nothing has changed.
+    pub fn count_members(&mut self, channel: &str) -> Result<RequestId, AskError> {
         self.question(channel, PresenceAction::Count, None, None)
     }
 
@@ -234,22 +237,30 @@ impl Client {
         action: PresenceAction,
         after: Option<&str>,
         limit: Option<u64>,
-    ) -> Result<RequestId, PresenceError> {
+    ) -> Result<RequestId, AskError> {
         if let State::Closed = self.state {
-            return Err(PresenceError::Closed);
+            return Err(AskError::Closed);
         }
         if !is_channel_name(channel) {
-            return Err(PresenceError::InvalidChannel);
+            return Err(AskError::InvalidChannel);
         }
         let what = Ask::Question { channel: channel.into(), action, after: after.map(Into::into), limit };
         self.request(what, self.is_live())
     }
 
+    /// Asks for a page of a channel's history.
+    pub(super) fn query(&mut self, query: Query) -> Result<RequestId, AskError> {
+        if let State::Closed = self.state {
+            return Err(AskError::Closed);
+        }
+        self.request(Ask::History(query), self.is_live())
+    }
+
     /// Notes a request, which is written now if `now` says so, else when its time comes.
-    fn request(&mut self, what: Ask, now: bool) -> Result<RequestId, PresenceError> {
+    fn request(&mut self, what: Ask, now: bool) -> Result<RequestId, AskError> {
         let max = self.config.max_requests;
         if self.requests.open.len() >= max as usize {
-            return Err(PresenceError::TooMany { max });
+            return Err(AskError::TooMany { max });
         }
         let id = RequestId(self.next_id());
         self.requests.open.insert(id, Request { what, state: Stand::Due });
@@ -297,11 +308,11 @@ impl Client {
         self.events.push(Event::Answered { id, presence: None });
     }
 
-    /// The answer to a question came.
-    pub(super) fn request_answered(&mut self, map: &[u8], presence: &Presence<'_>) -> Flow {
-        let Some(id) = RequestId::new(presence.id) else { return self.ignore() };
-        match self.requests.open.get(&id) {
-            Some(Request { what: Ask::Question { .. }, .. }) => {}
+    /// The answer to a question came, of one kind or the other.
+    pub(super) fn request_answered(&mut self, map: &[u8], id: u64, is_history: bool) -> Flow {
+        let Some(id) = RequestId::new(id) else { return self.ignore() };
+        match (self.requests.open.get(&id).map(|request| &request.what), is_history) {
+            (Some(Ask::Question { .. }), false) | (Some(Ask::History(_)), true) => {}
             _ => return self.ignore(),
         }
         self.requests.open.remove(&id);
@@ -331,7 +342,7 @@ impl Client {
                 self.requests.open.remove(&id);
                 self.events.push(Event::Answered { id, presence: None });
             }
-            Ask::Leave(_) | Ask::Question { .. } => {
+            Ask::Leave(_) | Ask::Question { .. } | Ask::History(_) => {
                 self.requests.open.remove(&id);
                 self.events.push_frame(map, Subject::Request(id));
             }
@@ -402,7 +413,7 @@ impl Client {
                     left.push(*id);
                     false
                 }
-                Ask::Question { .. } => true,
+                Ask::Question { .. } | Ask::History(_) => true,
             }
         });
         for id in left {

@@ -76,7 +76,10 @@ impl Client {
             (State::Open { .. }, Frame::Presence(news)) if news.id == 0 => {
                 return self.about(map, news.channel);
             }
-            (State::Open { .. }, Frame::Presence(answer)) => return self.request_answered(map, &answer),
+            (State::Open { .. }, Frame::Presence(answer)) => {
+                return self.request_answered(map, answer.id, false);
+            }
+            (State::Open { .. }, Frame::History(page)) => return self.request_answered(map, page.id, true),
             (State::Open { .. }, Frame::Unsubscribed(over)) => return self.unsubscribed(map, &over),
             _ => return self.ignore(),
         }

@@ -17,7 +17,7 @@ pub(super) enum Op {
     /// Stale if the subscription is gone or not due any more.
     Subscribe(SubId),
     Unsubscribe(Box<str>),
-    /// A request about presence, by id. Stale if it is answered or not due any more.
+    /// A request about presence or history, by id. Stale if it is answered or not due any more.
     Ask(RequestId),
     /// So many publications of the outbox.
     Publish(usize),
@@ -91,11 +91,11 @@ impl Client {
             Some(Op::Ask(_)) if !open => return false,
             Some(Op::Ask(id)) => {
                 let id = *id;
-                let Some(presence) = self.requests.frame(&self.subs, id) else {
+                let Some(frame) = self.requests.frame(&self.subs, id) else {
                     self.ops.pop_front();
                     return true;
                 };
-                Frame::Presence(presence).encode(&mut self.out);
+                frame.encode(&mut self.out);
                 if !fits(&mut self.out, start) {
                     return false;
                 }

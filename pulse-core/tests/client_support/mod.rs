@@ -54,6 +54,12 @@ pub fn event_line(event: &Event<'_>) -> String {
         Event::Answered { id, presence: Some(presence) } => {
             format!("answered {} clients {}", id.get(), presence.clients.unwrap_or(0))
         }
+        Event::History { id, page } => {
+            let texts: Vec<_> =
+                page.publications.iter().flat_map(|list| list.iter()).map(|it| text(&it)).collect();
+            let (epoch, top) = (page.epoch.unwrap_or("none"), page.offset.unwrap_or(0));
+            format!("history {} of {epoch}/{top}: {}", id.get(), texts.join(" "))
+        }
         Event::Pong { after_ms } => format!("pong after {after_ms}"),
         other => panic!("{other:?}"),
     }
@@ -76,6 +82,12 @@ pub fn frame_line(frame: &Frame<'_>) -> String {
         Frame::Presence(p) => {
             let data = p.data.map_or(String::new(), |data| format!(" {:02x?}", data.as_bytes()));
             format!("{:?} {} {}{data}", p.action, p.id, p.channel).to_lowercase()
+        }
+        Frame::History(q) => {
+            let since = q.since.map_or(String::new(), |at| format!(" after {}/{}", at.epoch, at.offset));
+            let limit = q.limit.map_or(String::new(), |limit| format!(" limit {limit}"));
+            let reverse = if q.reverse == Some(true) { " reverse" } else { "" };
+            format!("history {} {}{since}{limit}{reverse}", q.id, q.channel.unwrap_or(""))
         }
         Frame::Ping { .. } => "ping".into(),
         Frame::Pong { timestamp } => format!("pong {}", timestamp.unwrap_or(0)),

@@ -3,7 +3,7 @@
 use std::{fmt, io, sync::Arc, time::Duration};
 
 use pulse_core::{
-    client::{Failure, PresenceError, SubscribeError},
+    client::{AskError, Failure, SubscribeError},
     wire::{CloseCode, ErrorCode},
 };
 
@@ -249,12 +249,12 @@ impl From<SubscribeError> for RequestError {
     }
 }
 
-impl From<PresenceError> for RequestError {
-    fn from(error: PresenceError) -> Self {
+impl From<AskError> for RequestError {
+    fn from(error: AskError) -> Self {
         match error {
-            PresenceError::InvalidChannel => Self::InvalidChannel,
-            PresenceError::NotSubscribed => Self::NotSubscribed,
-            PresenceError::TooMany { max } => Self::TooMany { max },
+            AskError::InvalidChannel => Self::InvalidChannel,
+            AskError::NotSubscribed => Self::NotSubscribed,
+            AskError::TooMany { max } => Self::TooMany { max },
             _ => Self::Closed { sent: false },
         }
     }

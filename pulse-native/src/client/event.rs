@@ -121,6 +121,15 @@ pub struct Position {
     pub offset: u64,
 }
 
+/// A page of a channel's history.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct History {
+    /// The position of the channel's newest publication.
+    pub position: Position,
+    /// In the order that was asked for.
+    pub publications: Vec<Publication>,
+}
+
 /// Bytes that are not what was asked for.
 #[derive(Debug)]
 pub struct DecodeError(Box<dyn std::error::Error + Send + Sync>);
@@ -245,6 +254,26 @@ impl From<PresenceAction> for Change {
             PresenceAction::Leave => Self::Leave,
             _ => Self::Update,
         }
+    }
+}
+
+impl From<wire::History<'_>> for History {
+    fn from(page: wire::History<'_>) -> Self {
+        let position = Position {
+            epoch: page.epoch.unwrap_or_default().to_owned(),
+            offset: page.offset.unwrap_or_default(),
+        };
+        let publications = page.publications.iter().flat_map(|list| list.iter()).map(Publication::from);
+        Self { position, publications: publications.collect() }
+    }
+}
+
+impl Position {
+    /// As [`SubscribeOptions::recover`](super::SubscribeOptions::recover) and
+    /// [`HistoryOptions::since`](super::HistoryOptions::since) take it.
+    #[must_use]
+    pub fn point(&self) -> wire::Point<'_> {
+        wire::Point { epoch: &self.epoch, offset: self.offset }
     }
 }
 

@@ -1,19 +1,24 @@
 //! What waits for the application in one subscription, within a bound of bytes.
 
-use std::{collections::VecDeque, task::Waker};
+use std::{collections::VecDeque, sync::Arc, task::Waker};
 
+use pulse_core::wire::Point;
 use tokio::sync::oneshot;
 
-use super::{Event, Gap, RequestError};
+use super::{Event, Gap, Position, RequestError};
 
 /// How many bounds of bytes are kept at the very most: see [`Feed::push`].
 const OVERRUN: usize = 2;
 
 #[derive(Debug)]
 pub(super) struct Feed {
-    events: VecDeque<Event>,
+    events: VecDeque<Queued>,
     bytes: usize,
     bound: usize,
+    /// Of the channel's stream as it is received, in channels that keep positions.
+    epoch: Option<Arc<str>>,
+    /// Up to where the application has everything, or was told that it has not.
+    position: Option<Position>,
     /// Nothing more will come.
     over: bool,
     waker: Option<Waker>,
@@ -21,9 +26,25 @@ pub(super) struct Feed {
     opening: Option<oneshot::Sender<Result<(), RequestError>>>,
 }
 
+/// An event, and the epoch of its number.
+#[derive(Debug)]
+struct Queued {
+    event: Event,
+    epoch: Option<Arc<str>>,
+}
+
 impl Feed {
     pub(super) fn new(bound: usize, opening: oneshot::Sender<Result<(), RequestError>>) -> Self {
-        Self { events: VecDeque::new(), bytes: 0, bound, over: false, waker: None, opening: Some(opening) }
+        Self {
+            events: VecDeque::new(),
+            bytes: 0,
+            bound,
+            epoch: None,
+            position: None,
+            over: false,
+            waker: None,
+            opening: Some(opening),
+        }
     }
 
     /// Answers whoever waits for the first answer. `false` if nobody does any more.
@@ -42,11 +63,26 @@ impl Feed {
         self.bytes > self.bound
     }
 
+    /// The stream's position as it is received; what is pushed from now on is of its epoch.
+    pub(super) fn set_position(&mut self, received: Option<Point<'_>>) {
+        if self.epoch.as_deref() != received.map(|point| point.epoch) {
+            self.epoch = received.map(|point| point.epoch.into());
+        }
+        if self.position.is_none() && self.events.is_empty() {
+            self.position = received.map(Position::from);
+        }
+    }
+
+    /// Up to where the application has everything, or was told that it has not.
+    pub(super) fn position(&self) -> Option<&Position> {
+        self.position.as_ref()
+    }
+
     /// Appends an event. Reading stops at the bound, but where it must not since an answer is waited for, twice as much
     /// may come together; then the oldest publications and changes of presence give way, and a gap says so in their place.
     pub(super) fn push(&mut self, event: Event) {
         self.bytes += event.size();
-        self.events.push_back(event);
+        self.events.push_back(Queued { event, epoch: self.epoch.clone() });
         if self.bytes > OVERRUN * self.bound {
             self.give_way();
         }
@@ -70,8 +106,19 @@ impl Feed {
     }
 
     pub(super) fn try_pop(&mut self) -> Option<Event> {
-        let event = self.events.pop_front()?;
+        let Queued { event, epoch } = self.events.pop_front()?;
         self.bytes -= event.size();
+        let offset = match &event {
+            Event::Publication(publication) => publication.offset,
+            Event::Gap(gap) => gap.to,
+            _ => None,
+        };
+        if let (Some(offset), Some(epoch)) = (offset, epoch) {
+            match &mut self.position {
+                Some(position) if *position.epoch == *epoch => position.offset = offset,
+                position => *position = Some(Position { epoch: (*epoch).to_owned(), offset }),
+            }
+        }
         Some(event)
     }
 
@@ -85,10 +132,10 @@ impl Feed {
     fn give_way(&mut self) {
         let mut lost = 0;
         while self.bytes > self.bound {
-            let gives_way = |event: &Event| matches!(event, Event::Publication(_) | Event::Presence(_));
+            let gives_way = |it: &Queued| matches!(it.event, Event::Publication(_) | Event::Presence(_));
             let older = self.events.len() - 1;
             let Some(at) = self.events.iter().take(older).position(gives_way) else { break };
-            let event = self.events.remove(at).expect("its place was found just now");
+            let Queued { event, .. } = self.events.remove(at).expect("its place was found just now");
             self.bytes -= event.size();
             lost += u64::from(matches!(event, Event::Publication(_)));
         }
@@ -96,7 +143,8 @@ impl Feed {
             return;
         }
         // What is told of losses adds up to one gap at the front.
-        if let Some(Event::Gap(Gap { count: Some(count), reason, .. })) = self.events.front_mut()
+        let front = self.events.front_mut().map(|queued| &mut queued.event);
+        if let Some(Event::Gap(Gap { count: Some(count), reason, .. })) = front
             && reason == LOST
         {
             *count += lost;
@@ -104,7 +152,7 @@ impl Feed {
         }
         let gap = Event::Gap(Gap { reason: LOST.to_owned(), count: Some(lost), ..Gap::default() });
         self.bytes += gap.size();
-        self.events.push_front(gap);
+        self.events.push_front(Queued { event: gap, epoch: None });
     }
 }
 
@@ -157,6 +205,27 @@ mod tests {
         assert_eq!(events, kept, "the newest are kept, in order");
         assert!((8..=21).contains(&kept.len()), "{} are kept", kept.len());
         assert_eq!(feed.bytes, 0);
+    }
+
+    #[test]
+    fn the_position_is_that_of_what_was_taken() {
+        let at = |epoch: &str, offset| Position { epoch: epoch.to_owned(), offset };
+        let numbered =
+            |offset| Event::Publication(Publication { offset: Some(offset), ..Publication::default() });
+        let mut feed = feed(1000);
+        assert_eq!(feed.position(), None);
+        feed.set_position(Some(at("e1", 4).point()));
+        assert_eq!(feed.position(), Some(&at("e1", 4)), "it begins behind the answer");
+        feed.push(numbered(5));
+        feed.set_position(Some(at("e2", 0).point()));
+        feed.push(Event::Gap(Gap { to: Some(7), ..Gap::default() }));
+        feed.push(Event::Resumed { recovered: None });
+        feed.push(numbered(8));
+        let mut seen = Vec::new();
+        while feed.try_pop().is_some() {
+            seen.push(feed.position().expect("there is one").clone());
+        }
+        assert_eq!(seen, [at("e1", 5), at("e2", 7), at("e2", 7), at("e2", 8)]);
     }
 
     #[test]

@@ -16,8 +16,8 @@ use pulse_core::{
 use tokio::sync::{Notify, oneshot, watch};
 
 use super::{
-    ConnectError, Disconnected, Event, Interruption, Member, Message, Options, Position, RequestError,
-    ServerError, Status, Total, feed::Feed,
+    ConnectError, Disconnected, Event, History, Interruption, Member, Message, Options, Position,
+    RequestError, ServerError, Status, Total, feed::Feed,
 };
 use crate::clock::Clock;
 
@@ -76,6 +76,8 @@ pub(super) enum Reply {
     Done(Option<Position>),
     /// About the members of a channel.
     Members(Page),
+    /// About a channel's history.
+    History(History),
 }
 
 /// A page of a channel's members.
@@ -248,10 +250,11 @@ impl Hub {
                     self.closed(given);
                 }
                 CoreEvent::Subscribed { sub, recovered } => {
-                    if let Some(feed) = feeds.get_mut(&sub)
-                        && !feed.answer(Ok(()))
-                    {
-                        feed.push(Event::Resumed { recovered });
+                    if let Some(feed) = feeds.get_mut(&sub) {
+                        feed.set_position(self.core.position(sub));
+                        if !feed.answer(Ok(())) {
+                            feed.push(Event::Resumed { recovered });
+                        }
                     }
                 }
                 CoreEvent::Unsubscribed { sub, code, reason } => {
@@ -285,6 +288,9 @@ impl Hub {
                     let reply =
                         presence.map_or(Reply::Done(None), |presence| Reply::Members(Page::from(&presence)));
                     answer(waiters, id.get(), Ok(reply));
+                }
+                CoreEvent::History { id, page } => {
+                    answer(waiters, id.get(), Ok(Reply::History(page.into())));
                 }
                 CoreEvent::Failed { subject: Subject::Publication(id), failure } => {
                     answer(waiters, id.get(), Err(failure.into()));

@@ -51,10 +51,12 @@ use stream::Trust;
 
 pub use endpoint::UrlError;
 pub use error::{ConnectError, Disconnected, RequestError, ServerError};
-pub use event::{Change, DecodeError, Event, Gap, Member, Position, PresenceChange, Publication, Total};
+pub use event::{
+    Change, DecodeError, Event, Gap, History, Member, Position, PresenceChange, Publication, Total,
+};
 pub use message::{EncodeError, Message};
-pub use pulse_core::client::{Backoff, SubscribeOptions, Token};
-pub use pulse_core::wire::Format;
+pub use pulse_core::client::{Backoff, HistoryOptions, SubscribeOptions, Token};
+pub use pulse_core::wire::{Format, Point};
 pub use stream::{Roots, RootsError};
 pub use subscription::{JoinError, Subscription};
 
@@ -295,6 +297,25 @@ impl Client {
         Ok(self.page(|core| core.count_members(channel)).await?.total)
     }
 
+    /// A page of what is kept of a channel, where its namespace keeps history. Needs no subscription. The channel's name stands
+    /// in each publication.
+    ///
+    /// Cancel safe: nothing is changed by asking.
+    ///
+    /// # Errors
+    /// As [`members`](Self::members). Error 1016 where some of what was asked for is not kept any more, 1014 where the
+    /// namespace keeps no history.
+    pub async fn history(&self, channel: &str, options: HistoryOptions<'_>) -> Result<History, RequestError> {
+        let asked = self.handle.0.request(|core| core.history(channel, options))?;
+        let mut page = match reply(asked).await? {
+            Reply::History(page) => page,
+            // The core hands out no other answer to this question.
+            other => unreachable!("{other:?} is no page of history"),
+        };
+        page.publications.iter_mut().for_each(|it| channel.clone_into(&mut it.channel));
+        Ok(page)
+    }
+
     /// Waits until the client is closed, and says why; `None` if the application closed it.
     ///
     /// Cancel safe: it only waits.
@@ -321,12 +342,12 @@ impl Client {
         &self,
         ask: impl FnOnce(
             &mut pulse_core::client::Client,
-        ) -> Result<pulse_core::client::RequestId, pulse_core::client::PresenceError>,
+        ) -> Result<pulse_core::client::RequestId, pulse_core::client::AskError>,
     ) -> Result<Page, RequestError> {
         match reply(self.handle.0.request(ask)?).await? {
             Reply::Members(page) => Ok(page),
-            // What is no answer to a question never counts as one.
-            Reply::Done(_) => Ok(Page::default()),
+            // The core hands out no other answer to this question.
+            other => unreachable!("{other:?} is no page of members"),
         }
     }
 }
@@ -344,7 +365,7 @@ impl Future for Receipt {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         Poll::Ready(match ready!(Pin::new(&mut self.0).poll(cx)) {
             Ok(Ok(Reply::Done(position))) => Ok(position),
-            Ok(Ok(Reply::Members(_))) => Ok(None),
+            Ok(Ok(other)) => unreachable!("{other:?} is no answer to a publication"),
             Ok(Err(error)) => Err(error),
             Err(_) => Err(RequestError::Closed { sent: true }),
         })

@@ -11,7 +11,7 @@ use futures_core::Stream;
 use pulse_core::{client::SubId, wire::Value};
 use serde::Serialize;
 
-use super::{EncodeError, Event, RequestError, hub::Handle};
+use super::{EncodeError, Event, Position, RequestError, hub::Handle};
 
 /// A subscription to one channel; it ends when it is dropped.
 ///
@@ -45,6 +45,14 @@ impl Subscription {
     #[must_use]
     pub fn channel(&self) -> &str {
         &self.channel
+    }
+
+    /// Up to where the application has taken everything, or was told what is missing; for applications that keep it, and go
+    /// on from there with [`SubscribeOptions::recover`](super::SubscribeOptions::recover) when they start again. `None`
+    /// in channels that keep no history.
+    #[must_use]
+    pub fn position(&self) -> Option<Position> {
+        self.handle.0.lock().feed_of(self.id)?.position().cloned()
     }
 
     /// Waits for what happens next; `None` once the subscription or the client is over and everything was handed out.
