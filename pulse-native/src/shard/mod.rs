@@ -305,7 +305,8 @@ impl<E: Engine> Shard<E> {
             }
             match self.effects.pop_front() {
                 Some(effect) => self.perform(effect),
-                None if news => {}
+                // Finding nothing to write, the engine may have asked another shard for it.
+                None if news || self.hurry() => {}
                 None => return true,
             }
         }
