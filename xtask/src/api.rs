@@ -12,11 +12,8 @@ const KEY: &str = "a-key-for-tests-alone";
 pub(crate) fn run(project: &Project, tally: &mut Tally) -> Result {
     project.cargo().line("build --package pulse-native --bin pulse").run()?;
     // Without heartbeats, which the client that is a member meanwhile does not answer.
-    let variables = [
-        ("PULSE_API_KEY", KEY),
-        ("PULSE_HEARTBEAT_INTERVAL_MS", "0"),
-        ("PULSE_CHANNELS_HISTORY_SIZE", "10"),
-    ];
+    let variables =
+        [("PULSE_API_KEY", KEY), ("PULSE_HEARTBEAT_INTERVAL_MS", "0"), ("PULSE_CHANNELS_HISTORY_SIZE", "10")];
     let (mut server, port) = serve(&project.target.join("debug/pulse"), &variables)?;
     Cmd::new(project.schemathesis_python())
         .arg(project.schemathesis().join("run.py"))
