@@ -55,6 +55,9 @@ pub struct Rules {
     pub history_ttl_ms: u32,
     /// Whether a subscriber that comes back gets what it missed, where there is history.
     pub recovery: bool,
+    /// Milliseconds for which a channel that keeps history knows a publication by its idempotency key, and takes no other one
+    /// under it; 0 takes all.
+    pub idempotency_window_ms: u32,
 }
 
 impl Default for Rules {
@@ -69,6 +72,7 @@ impl Default for Rules {
             history_bytes: 1 << 20,
             history_ttl_ms: 300_000,
             recovery: true,
+            idempotency_window_ms: 300_000,
         }
     }
 }
@@ -76,12 +80,18 @@ impl Default for Rules {
 impl Rules {
     /// Whether channels keep publications, and how many.
     pub(crate) fn history(&self) -> Option<Bounds> {
-        let &Self { history_size, history_bytes, history_ttl_ms, .. } = self;
+        let &Self { history_size, history_bytes, history_ttl_ms, idempotency_window_ms, .. } = self;
         (history_size > 0).then_some(Bounds {
             size: history_size as usize,
             bytes: history_bytes as usize,
             ttl_ms: history_ttl_ms.into(),
+            window_ms: idempotency_window_ms.into(),
         })
+    }
+
+    /// Whether channels know publications by their idempotency keys: where they keep nothing, not even that.
+    pub(crate) fn is_idempotent(&self) -> bool {
+        self.history_size > 0 && self.idempotency_window_ms > 0
     }
 }
 

@@ -18,6 +18,8 @@ pub(crate) struct Bounds {
     pub(crate) bytes: usize,
     /// Age in milliseconds.
     pub(crate) ttl_ms: u64,
+    /// Milliseconds for which publications are known by their idempotency keys; 0 for none.
+    pub(crate) window_ms: u64,
 }
 
 /// The newest publications of a channel, the oldest first.
@@ -160,7 +162,8 @@ mod tests {
     use alloc::vec;
     use alloc::vec::Vec;
 
-    const BOUNDS: Bounds = Bounds { size: 4, bytes: 4 * (HISTORY_OVERHEAD + 10), ttl_ms: 1_000 };
+    const BOUNDS: Bounds =
+        Bounds { size: 4, bytes: 4 * (HISTORY_OVERHEAD + 10), ttl_ms: 1_000, window_ms: 0 };
 
     /// Keeps publications of this many bytes, numbered from 1, one each 100 ms.
     fn kept(lengths: &[usize]) -> History {

@@ -10,6 +10,7 @@ use crate::presence::ClientName;
 use crate::wire::{CloseCode, ErrorCode, PresenceAction, Publish, Unsubscribed};
 use crate::{Dialect, PeerId};
 
+use super::guards::check_guards;
 use super::presence::Settled;
 use super::publications::{Source, for_subscribers};
 use super::session::State;
@@ -99,7 +100,8 @@ pub enum Command<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Outcome {
-    /// Published, with this number; `None` where nobody is subscribed, so that nothing was numbered.
+    /// Published, with this number; `None` where nobody is subscribed, so that nothing was numbered. Of a repeat under the same
+    /// idempotency key, the number of the first one.
     Published(Option<u64>),
     /// So many connections of this router were subscribed, unsubscribed or ended.
     Connections(u64),
@@ -170,11 +172,9 @@ impl Router {
         if known.is_some_and(|channel| self.crowded_leaf(channel).is_some()) {
             return Err(Refused::new(ErrorCode::SERVER_ERROR));
         }
-        let keeps = self.rulebook.rules(publish.channel).history().is_some();
-        let known = if keeps { self.channel_to_keep(publish.channel) } else { known };
-        if known.is_none() && keeps {
-            let message = "limits.max_channels is reached";
-            return Err(Refused { code: ErrorCode::LIMIT_EXCEEDED, message });
+        check_guards(publish).map_err(|(code, message)| Refused { code, message })?;
+        if self.rulebook.rules(publish.channel).history().is_some() {
+            return self.host_publish_to_keep(publish);
         }
         self.stats.publications += 1;
         let Some(channel) = known else { return Ok(Outcome::Published(None)) };

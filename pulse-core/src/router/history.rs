@@ -1,6 +1,7 @@
 //! What channels keep of their publications: when they are forgotten, how a publication becomes part of it, and what clients ask
 //! of it. How much one channel keeps is `crate::history`'s business, what a subscriber is given of it `recovery`'s.
 
+use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
@@ -10,6 +11,7 @@ use crate::history::{Bounds, EpochText, History, Lost};
 use crate::limits::{HISTORY_PAGE, HISTORY_PAGE_BYTES, HISTORY_PAGE_DEFAULT, HISTORY_SWEEP_MS};
 use crate::peer::{Asked, HistoryQuery, PeerMessage};
 use crate::queue::Meta;
+use crate::repeats::{Fate, Repeats};
 use crate::wire::{self, Ack, ErrorCode, Frame, Point, Publications, Publish};
 use crate::{Answer, BadParcel, Dialect, Request, Time};
 
@@ -26,11 +28,15 @@ pub(super) struct Histories {
     /// Channels that nobody needed when they were last looked at, and since when: those that live on for their history alone.
     /// The first gives way where a channel is to be made and there is no room.
     vacant: BTreeSet<(Time, u32)>,
+    /// Keys the hashes of names that clients give.
+    seed: u64,
 }
 
 #[derive(Debug)]
 struct Kept {
     history: History,
+    /// What was published under an idempotency key; made with the first of them.
+    repeats: Option<Box<Repeats>>,
     bounds: Bounds,
     alarm: Option<Time>,
     /// Its entry in `vacant`.
@@ -38,11 +44,12 @@ struct Kept {
 }
 
 impl Histories {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(seed: u64) -> Self {
         Self {
             by_channel: HashMap::with_hasher(foldhash::fast::FixedState::default()),
             alarms: BTreeSet::new(),
             vacant: BTreeSet::new(),
+            seed,
         }
     }
 
@@ -52,7 +59,7 @@ impl Histories {
     }
 
     pub(super) fn create(&mut self, channel: u32, bounds: Bounds) {
-        let kept = Kept { history: History::default(), bounds, alarm: None, vacant: None };
+        let kept = Kept { history: History::default(), repeats: None, bounds, alarm: None, vacant: None };
         self.by_channel.insert(channel, kept);
     }
 
@@ -80,6 +87,35 @@ impl Histories {
         if kept.alarm.is_none() {
             self.wake(channel, now);
         }
+    }
+
+    /// What became of the publication of this name, if the channel knows it as of now.
+    pub(super) fn fate(&mut self, channel: u32, now: Time, name: &[u8]) -> Option<Fate> {
+        let Kept { repeats, bounds, .. } = self.of(channel);
+        let repeats = repeats.as_mut()?;
+        repeats.trim(now, bounds.window_ms);
+        repeats.get(name)
+    }
+
+    /// Notes what became of a publication, as of this time; its name is not known.
+    pub(super) fn note_fate(&mut self, channel: u32, now: Time, name: &[u8], fate: Fate) {
+        let seed = self.seed;
+        let kept = self.of(channel);
+        if kept.bounds.window_ms == 0 {
+            return;
+        }
+        kept.repeats.get_or_insert_with(|| Box::new(Repeats::new(seed))).push(now, name, fate);
+        if kept.alarm.is_none() {
+            self.wake(channel, now);
+        }
+    }
+
+    /// What a channel knows as of now of publications that had a name, with their times, the oldest first.
+    pub(super) fn fates(&self, channel: u32, now: Time) -> Vec<(Time, &[u8], Fate)> {
+        let Some(Kept { repeats: Some(repeats), bounds, .. }) = self.by_channel.get(&channel) else {
+            return Vec::new();
+        };
+        repeats.iter().filter(|(at, ..)| at.after_ms(bounds.window_ms) > now).collect()
     }
 
     /// What a channel keeps as of now, with its times, the oldest first; nothing for one that keeps none.
@@ -112,6 +148,12 @@ impl Histories {
         let kept = self.of(channel);
         kept.alarm = None;
         kept.history.trim(now, &kept.bounds);
+        if let Some(repeats) = &mut kept.repeats {
+            repeats.trim(now, kept.bounds.window_ms);
+            if repeats.oldest().is_none() {
+                kept.repeats = None;
+            }
+        }
         let over = kept.vacant.is_some_and(|since| since.after_ms(kept.bounds.ttl_ms) <= now);
         if over {
             let since = kept.vacant.take().expect("it was found above");
@@ -125,7 +167,10 @@ impl Histories {
     fn wake(&mut self, channel: u32, now: Time) {
         let kept = self.of(channel);
         let ttl = kept.bounds.ttl_ms;
-        let old = kept.history.oldest().map(|at| at.after_ms(ttl).max(now.after_ms(HISTORY_SWEEP_MS)));
+        let old = kept.history.oldest().map(|at| at.after_ms(ttl));
+        let named = kept.repeats.as_ref().and_then(|repeats| repeats.oldest());
+        let named = named.map(|at| at.after_ms(kept.bounds.window_ms));
+        let old = old.into_iter().chain(named).min().map(|at| at.max(now.after_ms(HISTORY_SWEEP_MS)));
         let over = kept.vacant.map(|since| since.after_ms(ttl));
         let alarm = old.into_iter().chain(over).min();
         let before = core::mem::replace(&mut kept.alarm, alarm);
@@ -181,12 +226,6 @@ impl Router {
         }
         self.kept_frame = frame;
         self.vacate(channel);
-    }
-
-    /// Where the next publication of a channel will be; `None` where it is not told.
-    pub(super) fn next_position(&self, channel: u32) -> Option<(u32, u64)> {
-        let entry = self.channels.get(channel);
-        entry.kept.then_some((entry.epoch, entry.offset + 1))
     }
 
     /// Acknowledges a request, with a position if there is one that the client knows what to do with.

@@ -3,6 +3,7 @@
 //!
 //! The format carries its version. Fields are as in `crate::bytes`; whatever cannot be read leaves the router as it was.
 
+use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -10,6 +11,7 @@ use crate::bytes::{Reader, Short, put_bytes, put_str, put_u64};
 use crate::grant::is_channel_name;
 use crate::peer::Asked;
 use crate::presence;
+use crate::repeats::Fate;
 use crate::wire::{ErrorCode, Frame, Gap, MAX_SAFE, Unsubscribed, Value};
 use crate::{ConnId, Dialect, Link, Time};
 
@@ -18,7 +20,7 @@ use super::session::State;
 use super::{Router, Slot};
 
 /// The version of both formats.
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 const SESSION: u8 = b'S';
 const CHANNELS: u8 = b'C';
 
@@ -26,7 +28,7 @@ const CHANNELS: u8 = b'C';
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ImportError {
-    /// Another version of this crate has written it, with this number. This one writes and reads 2.
+    /// Another version of this crate has written it, with this number. This one writes and reads 3.
     Version(u8),
     /// The bytes are no export of the kind that is asked for, or only a part of one.
     Malformed,
@@ -79,12 +81,20 @@ struct Channel<'a> {
     offset: u64,
     members: Vec<Gone<'a>>,
     kept: Vec<Kept<'a>>,
+    named: Vec<Named<'a>>,
 }
 
 /// A publication that is kept, and its age in microseconds.
 struct Kept<'a> {
     age: u64,
     frame: &'a [u8],
+}
+
+/// What became of a publication that had a name, and its age in microseconds.
+struct Named<'a> {
+    age: u64,
+    name: &'a [u8],
+    fate: Fate,
 }
 
 /// A member whose connection may be imported within `grace` microseconds.
@@ -214,6 +224,13 @@ impl Router {
                 put_u64(out, now.0.saturating_sub(at.0));
                 put_bytes(out, frame);
             }
+            let named = self.histories.fates(at, now);
+            put_u64(out, named.len() as u64);
+            for (at, name, Fate { offset }) in named {
+                put_u64(out, now.0.saturating_sub(at.0));
+                put_bytes(out, name);
+                put_u64(out, offset);
+            }
         }
     }
 
@@ -224,7 +241,7 @@ impl Router {
     /// [`ImportError`]; nothing is changed then.
     pub fn import_channels(&mut self, channels: &[u8]) -> Result<(), ImportError> {
         let now = self.now.mono;
-        for Channel { name, epoch, offset, members, kept } in read_channels(channels)? {
+        for Channel { name, epoch, offset, members, kept, named } in read_channels(channels)? {
             let hash = self.channels.hash(name);
             if self.channels.home(hash) != self.config.shards.index
                 || self.channels.find(hash, name).is_some()
@@ -241,6 +258,9 @@ impl Router {
                 for Kept { age, frame } in kept {
                     // Where the clock began later than this, it is kept for a while longer.
                     self.histories.push(channel, Time(now.0.saturating_sub(age)), frame);
+                }
+                for Named { age, name, fate } in named {
+                    self.histories.note_fate(channel, Time(now.0.saturating_sub(age)), name, fate);
                 }
             }
             // Whoever is imported next knows of them.
@@ -419,7 +439,22 @@ fn read_channels(bytes: &[u8]) -> Result<Vec<Channel<'_>>, ImportError> {
                 return Err(ImportError::Malformed);
             }
         }
-        channels.push(Channel { name, epoch, offset, members, kept });
+        let named = read_named(&mut r, offset)?;
+        channels.push(Channel { name, epoch, offset, members, kept, named });
     }
     if r.0.is_empty() { Ok(channels) } else { Err(ImportError::Malformed) }
+}
+
+/// What a channel knows by name, up to the number of its newest publication.
+fn read_named<'a>(r: &mut Reader<'a>, top: u64) -> Result<Vec<Named<'a>>, ImportError> {
+    let mut named: Vec<Named<'_>> = Vec::new();
+    let mut names = BTreeSet::new();
+    for _ in 0..r.u64()? {
+        let (age, name, offset) = (r.u64()?, r.bytes()?, number(r)?);
+        if offset > top || name.is_empty() || !names.insert(name) {
+            return Err(ImportError::Malformed);
+        }
+        named.push(Named { age, name, fate: Fate { offset } });
+    }
+    Ok(named)
 }

@@ -9,7 +9,7 @@ use pulse_core::{Command, Outcome, PeerId, Refused, Target, is_client_name};
 use super::error::Error;
 use super::fields::{Fields, shorten, unknown};
 use super::value::Value;
-use super::{Api, Kind};
+use super::{Api, Kind, MAX_KEY};
 use crate::engine::Engine;
 
 /// Every method but `batch`, which is made of them.
@@ -63,6 +63,7 @@ struct Publication {
     format: Format,
     event: Option<String>,
     key: Option<String>,
+    idempotency_key: Option<String>,
     /// A map in MessagePack.
     tags: Option<Vec<u8>>,
 }
@@ -196,13 +197,14 @@ impl Api {
         let publication = Arc::clone(publication);
         let outcome = self
             .ask_home(caller.shard, move |engine| {
-                let Publication { payload, format, event, key, tags } = &*publication;
+                let Publication { payload, format, event, key, idempotency_key, tags } = &*publication;
                 engine.command(&Command::Publish(Publish {
                     channel: &channel,
                     payload: Payload::from(&payload[..]),
                     event: event.as_deref(),
                     format: *format,
                     key: key.as_deref(),
+                    idempotency_key: idempotency_key.as_deref(),
                     tags: tags.as_deref().and_then(Tags::new),
                     ..Publish::default()
                 }))
@@ -407,6 +409,11 @@ fn close_code(fields: &mut Fields) -> Result<CloseCode, Error> {
 fn publication(fields: &mut Fields, kind: Kind) -> Result<Publication, Error> {
     let (payload, base64) = (fields.any("payload"), fields.text("payload_base64")?);
     let (event, key) = (fields.text("event")?, fields.text("key")?);
+    let idempotency_key = fields.text("idempotency_key")?;
+    if idempotency_key.as_ref().is_some_and(|key| !(1..=MAX_KEY).contains(&key.len())) {
+        let message = format!("an idempotency_key is 1 to {MAX_KEY} bytes");
+        return Err(Error::invalid(fields.at("idempotency_key"), message));
+    }
     let format = match fields.text("format")?.as_deref() {
         None => None,
         Some("raw") => Some(Format::Raw),
@@ -451,7 +458,7 @@ fn publication(fields: &mut Fields, kind: Kind) -> Result<Publication, Error> {
             (bytes, format)
         }
     };
-    Ok(Publication { payload, format, event, key, tags })
+    Ok(Publication { payload, format, event, key, idempotency_key, tags })
 }
 
 fn tags(fields: &mut Fields) -> Result<Option<Vec<u8>>, Error> {

@@ -163,5 +163,6 @@ fn rules(rules: &Rules) -> pulse_core::Rules {
         history_bytes: rules.history_bytes,
         history_ttl_ms: rules.history_ttl,
         recovery: rules.recovery,
+        idempotency_window_ms: rules.idempotency_window,
     }
 }

@@ -159,6 +159,8 @@ settings! {
         history_ttl: u32 = 300_000, ms(1, 604_800_000);
         /// Whether a subscriber that comes back gets what it missed, where there is history.
         recovery: bool = true, Kind::Switch;
+        /// Time for which a publication is known by its idempotency key, where there is history; 0 knows none.
+        idempotency_window: u32 = 300_000, ms(0, 86_400_000);
     }
 }
 
