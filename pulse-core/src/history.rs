@@ -5,9 +5,14 @@
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
+use core::hash::BuildHasher;
+
+use foldhash::fast::FixedState;
+use hashbrown::{HashTable, hash_table};
 
 use crate::Time;
 use crate::limits::HISTORY_OVERHEAD;
+use crate::wire::Publish;
 
 /// How much a channel keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,33 +27,104 @@ pub(crate) struct Bounds {
     pub(crate) window_ms: u64,
 }
 
+/// A publication that is to be kept.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Item<'a> {
+    /// Its number.
+    pub(crate) offset: u64,
+    /// As subscribers get it, with its length in front.
+    pub(crate) frame: &'a [u8],
+    /// What it is about.
+    pub(crate) key: Option<&'a str>,
+    /// How new it is among those with the same key.
+    pub(crate) version: Option<u64>,
+}
+
+impl<'a> Item<'a> {
+    /// Of a publication that has its number, and its frame.
+    pub(crate) fn new(publication: &Publish<'a>, frame: &'a [u8]) -> Self {
+        let &Publish { offset, key, version, .. } = publication;
+        Self { offset: offset.expect("nothing is kept unnumbered"), frame, key, version }
+    }
+}
+
 /// The newest publications of a channel, the oldest first.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct History {
     entries: VecDeque<Entry>,
     bytes: usize,
+    hasher: FixedState,
+    /// By key: the number of the newest one that has a [`Tag`].
+    keys: HashTable<u64>,
 }
 
 #[derive(Debug)]
 struct Entry {
+    offset: u64,
     at: Time,
     /// As subscribers get it, with its length in front.
     frame: Box<[u8]>,
+    /// Only of those that are looked for by it.
+    tag: Option<Box<Tag>>,
+}
+
+#[derive(Debug)]
+struct Tag {
+    key: Box<str>,
+    version: u64,
 }
 
 impl Entry {
     fn cost(&self) -> usize {
-        self.frame.len() + HISTORY_OVERHEAD
+        self.frame.len() + self.tag.as_ref().map_or(0, |tag| tag.key.len()) + HISTORY_OVERHEAD
     }
 }
 
 impl History {
-    /// Keeps the frame of the channel's newest publication, and of the others what the bounds allow.
-    pub(crate) fn push(&mut self, now: Time, frame: &[u8], bounds: &Bounds) {
-        let entry = Entry { at: now, frame: frame.into() };
+    /// `seed` keys the hash of keys: they come from clients, who must not be able to make them collide.
+    pub(crate) fn new(seed: u64) -> Self {
+        Self {
+            entries: VecDeque::new(),
+            bytes: 0,
+            hasher: FixedState::with_seed(seed),
+            keys: HashTable::new(),
+        }
+    }
+
+    /// Keeps the channel's newest publication, and of the others what the bounds allow.
+    pub(crate) fn push(&mut self, now: Time, item: &Item<'_>, bounds: &Bounds) {
+        let &Item { offset, frame, key, version } = item;
+        let tag = key.zip(version).map(|(key, version)| Box::new(Tag { key: key.into(), version }));
+        let entry = Entry { offset, at: now, frame: frame.into(), tag };
         self.bytes += entry.cost();
         self.entries.push_back(entry);
+        if let Some(key) = key.filter(|_| version.is_some()) {
+            self.index(key, offset);
+        }
         self.trim(now, bounds);
+    }
+
+    /// The newest version of a key among the publications that are kept.
+    pub(crate) fn version(&self, key: &str) -> Option<u64> {
+        let at = self
+            .keys
+            .find(self.hasher.hash_one(key), |at| self.tag(*at).is_some_and(|tag| *tag.key == *key))?;
+        self.tag(*at).map(|tag| tag.version)
+    }
+
+    /// Notes the newest publication of a key, which is kept.
+    fn index(&mut self, key: &str, offset: u64) {
+        let Self { entries, hasher, keys, .. } = self;
+        let key_of = |offset: u64| tag(entries, offset).map_or("", |tag| &tag.key);
+        let hash = |offset: &u64| hasher.hash_one(key_of(*offset));
+        match keys.entry(hasher.hash_one(key), |at| key_of(*at) == key, hash) {
+            hash_table::Entry::Occupied(mut entry) => *entry.get_mut() = offset,
+            hash_table::Entry::Vacant(entry) => drop(entry.insert(offset)),
+        }
+    }
+
+    fn tag(&self, offset: u64) -> Option<&Tag> {
+        tag(&self.entries, offset)
     }
 
     /// Drops what is too much or too old.
@@ -59,11 +135,22 @@ impl History {
                 || oldest.at.after_ms(bounds.ttl_ms) <= now)
         {
             self.bytes -= oldest.cost();
+            if let Some(tag) = &oldest.tag {
+                let hash = self.hasher.hash_one(&*tag.key);
+                // Where a newer one has the key, that one is noted.
+                if let Ok(noted) = self.keys.find_entry(hash, |at| *at == oldest.offset) {
+                    noted.remove();
+                }
+            }
             self.entries.pop_front();
         }
         // A channel that was busy once must not keep its memory for ever.
         if self.entries.capacity() > 64 && self.entries.len() < self.entries.capacity() / 8 {
             self.entries.shrink_to(2 * self.entries.len());
+            let Self { entries, hasher, keys, .. } = self;
+            keys.shrink_to(2 * keys.len(), |at| {
+                hasher.hash_one(tag(entries, *at).map_or("", |tag| &tag.key))
+            });
         }
     }
 
@@ -99,6 +186,12 @@ impl History {
     pub(crate) fn oldest(&self) -> Option<Time> {
         self.entries.front().map(|entry| entry.at)
     }
+}
+
+/// What the publication of this number is looked for by.
+fn tag(entries: &VecDeque<Entry>, offset: u64) -> Option<&Tag> {
+    let at = entries.partition_point(|entry| entry.offset < offset);
+    entries.get(at).filter(|entry| entry.offset == offset)?.tag.as_deref()
 }
 
 /// Why what came after a position cannot be given.
@@ -167,11 +260,40 @@ mod tests {
 
     /// Keeps publications of this many bytes, numbered from 1, one each 100 ms.
     fn kept(lengths: &[usize]) -> History {
-        let mut history = History::default();
+        let mut history = History::new(1);
         for (n, len) in (1..).zip(lengths) {
-            history.push(Time(0).after_ms(n * 100), &vec![n as u8; *len], &BOUNDS);
+            keep(&mut history, n, &vec![n as u8; *len], None);
         }
         history
+    }
+
+    fn keep(history: &mut History, offset: u64, frame: &[u8], tag: Option<(&str, u64)>) {
+        let (key, version) = tag.unzip();
+        history.push(Time(0).after_ms(offset * 100), &Item { offset, frame, key, version }, &BOUNDS);
+    }
+
+    #[test]
+    fn the_newest_version_of_a_key_is_known_as_long_as_it_is_kept() {
+        let mut history = History::new(1);
+        let tags = [Some(("a", 7)), Some(("b", 1)), Some(("a", 9)), None];
+        for (n, tag) in (1..).zip(tags) {
+            keep(&mut history, n, b"x", tag);
+        }
+        assert_eq!(
+            [history.version("a"), history.version("b"), history.version("")],
+            [Some(9), Some(1), None]
+        );
+        keep(&mut history, 5, b"x", None);
+        keep(&mut history, 6, b"x", None);
+        assert_eq!([history.version("a"), history.version("b")], [Some(9), None]);
+        for n in 7..10_000 {
+            let key = ["even", "odd"][n as usize % 2];
+            keep(&mut history, n, b"x", Some((key, n)));
+            assert_eq!(history.version(key), Some(n));
+        }
+        assert_eq!((history.version("a"), history.keys.len()), (None, 2));
+        history.trim(Time(u64::MAX), &BOUNDS);
+        assert_eq!((history.version("odd"), history.keys.len(), history.bytes), (None, 0, 0));
     }
 
     fn numbers(history: &History, top: u64, after: u64) -> Vec<u8> {
@@ -208,7 +330,7 @@ mod tests {
         assert_eq!(numbers(&history, 6, 4), [5, 6]);
         assert_eq!(numbers(&history, 6, 6), [0; 0]);
         assert_eq!(numbers(&history, 6, u64::from(u32::MAX)), [0; 0], "beyond the end there is nothing");
-        assert_eq!(History::default().reaches(0, 0), Ok(()), "before the first there is nothing to miss");
+        assert_eq!(History::new(1).reaches(0, 0), Ok(()), "before the first there is nothing to miss");
     }
 
     #[test]

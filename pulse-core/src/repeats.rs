@@ -17,8 +17,10 @@ use crate::limits::REPEATS;
 /// What became of a publication.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Fate {
-    /// Its number.
+    /// Its number; of one that is stale, that of the newest one at the time.
     pub(crate) offset: u64,
+    /// It was not newer than what the channel kept of its key, and dropped.
+    pub(crate) stale: bool,
 }
 
 /// The names of the newest publications that had one, the oldest first; at most [`REPEATS`] of them.
@@ -113,7 +115,7 @@ mod tests {
     use super::*;
 
     fn fate(offset: u64) -> Fate {
-        Fate { offset }
+        Fate { offset, stale: offset % 2 == 1 }
     }
 
     fn filled(count: u64) -> Repeats {

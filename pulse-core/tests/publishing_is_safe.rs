@@ -1,4 +1,5 @@
-//! Publications that are sent again, because their publisher was not told what became of them: taken once.
+//! Publications that are sent again, because their publisher was not told what became of them: taken once. And those that say
+//! something older than what is known: not taken.
 
 mod support;
 
@@ -272,4 +273,128 @@ fn what_is_known_moves_with_its_channel() {
     assert_eq!(new.sees(a)[0].matches('#').count(), 4);
     new.send(a, &subscribe(9, X));
     assert_eq!(new.sees(a), ["error 9 1009"]);
+}
+
+/// A publication of a key's version.
+fn versioned<'a>(id: u64, channel: &'a str, key: &'a str, version: u64) -> Frame<'a> {
+    let Frame::Publish(publish) = publish_with_id(id, channel, "x") else { unreachable!() };
+    Frame::Publish(Publish { key: Some(key), version: Some(version), ..publish })
+}
+
+#[test]
+fn a_version_that_is_not_newer_is_dropped_and_its_publisher_is_told() {
+    let mut w = World::new(config());
+    let (reader, a) = (w.client(), w.client());
+    w.subscribe(reader, X);
+    let (epoch, _) = w.position(a, X);
+    w.send_all(
+        a,
+        &[
+            versioned(1, X, "k", 5),
+            versioned(2, X, "k", 5),
+            versioned(3, X, "other", 0),
+            versioned(4, X, "k", 4),
+            versioned(5, X, "k", 6),
+            versioned(6, X, "k", 5),
+        ],
+    );
+    let told =
+        [" at E:1", " stale true at E:1", " at E:2", " stale true at E:2", " at E:3", " stale true at E:3"];
+    let told: Vec<_> =
+        told.iter().zip(1..).map(|(told, id)| format!("ack {id}{}", told.replace('E', &epoch))).collect();
+    assert_eq!(w.sees(a), told);
+    assert_eq!(w.sees(reader), ["#1", "#2", "#3"].map(|number| format!("{X} x {number}")));
+    assert_eq!(w.router.stats().publications, 3);
+}
+
+#[test]
+fn a_version_guards_as_long_as_history_keeps_it() {
+    let mut config = config();
+    config.namespaces[0].rules.history_size = 3;
+    let mut w = World::new(config);
+    let a = w.client();
+    w.subscribe(a, X);
+    w.send_all(a, &[versioned(1, X, "k", 9), publish_with_id(2, X, "x"), publish_with_id(3, X, "x")]);
+    w.send(a, &versioned(4, X, "k", 1));
+    assert!(w.sees(a).iter().any(|line| line.starts_with("ack 4 stale true")));
+    w.send_all(a, &[publish_with_id(5, X, "x"), versioned(6, X, "k", 1)]);
+    assert!(w.sees(a).iter().any(|line| line.starts_with("ack 6 at")), "by number");
+    w.advance(10_000);
+    w.send(a, &versioned(7, X, "k", 0));
+    assert!(w.sees(a)[0].starts_with("ack 7 at"), "by age");
+}
+
+#[test]
+fn a_repeat_is_told_what_the_first_one_was_even_when_it_would_not_be_so_now() {
+    let mut config = config();
+    config.namespaces[0].rules.history_size = 1;
+    let mut w = World::new(config);
+    let a = w.client();
+    w.subscribe(a, X);
+    let (epoch, _) = w.position(a, X);
+    let named = |id, version, key| {
+        let Frame::Publish(publish) = versioned(id, X, "k", version) else { unreachable!() };
+        Frame::Publish(Publish { idempotency_key: Some(key), ..publish })
+    };
+    let acks = |w: &mut World| {
+        let seen = w.sees(a).into_iter();
+        seen.filter(|line| line.starts_with("ack")).collect::<Vec<_>>()
+    };
+    w.send_all(a, &[named(1, 5, "five"), named(2, 4, "four"), named(3, 6, "six"), named(4, 5, "five")]);
+    let stale = format!("ack 2 stale true at {epoch}:1");
+    let told = [format!("ack 1 at {epoch}:1"), stale, format!("ack 3 at {epoch}:2")];
+    assert_eq!(acks(&mut w), [&told[..], &[format!("ack 4 at {epoch}:1")]].concat());
+    w.send_all(a, &[publish_with_id(5, X, "x"), named(6, 4, "four")]);
+    assert_eq!(acks(&mut w)[1], format!("ack 6 stale true at {epoch}:1"), "nothing of it is kept now");
+    // And all of that moves.
+    let mut channels = vec![];
+    w.router.export_channels(&mut channels);
+    let mut w = World::new(Config::default());
+    assert!(w.router.import_channels(&channels).is_ok(), "where nothing is kept it is dropped");
+}
+
+#[test]
+fn versions_move_with_their_channel() {
+    let mut old = World::new(config());
+    let a = old.client();
+    old.send_all(a, &[versioned(1, X, "k", 5), versioned(2, X, "l", 2)]);
+    old.drain();
+    let mut channels = vec![];
+    old.router.export_channels(&mut channels);
+    let mut new = World::new(config());
+    new.router.import_channels(&channels).unwrap();
+    let a = new.client();
+    new.send_all(a, &[versioned(3, X, "k", 5), versioned(4, X, "l", 3)]);
+    let seen = new.sees(a);
+    assert!(seen[0].contains("stale") && seen[1].ends_with(":3"), "{seen:?}");
+}
+
+#[test]
+fn a_version_needs_a_key_and_history() {
+    let mut w = World::new(config());
+    let a = w.client();
+    let Frame::Publish(publish) = versioned(1, X, "k", 5) else { unreachable!() };
+    w.send(a, &Frame::Publish(Publish { key: None, ..publish }));
+    w.send(a, &versioned(2, "plain", "k", 5));
+    assert_eq!(w.sees(a), ["error 1 1001", "error 2 1014"]);
+    let host = Publish { channel: "plain", ..publish };
+    assert_eq!(w.router.command(&Command::Publish(host)).unwrap_err().code.0, 1014);
+    assert_eq!(w.router.command(&Command::Publish(publish)), Ok(Outcome::Published(Some(1))));
+    assert_eq!(w.router.command(&Command::Publish(publish)), Ok(Outcome::Stale(1)));
+}
+
+#[test]
+fn a_stale_version_is_told_across_routers() {
+    let mut c = Cluster::new(2, &config());
+    let channel = channel_of(&c, 0);
+    let (near, far) = (c.client(0), c.client(1));
+    c.subscribe(far, &channel);
+    c.send(near, &[versioned(1, &channel, "k", 5)]);
+    c.settle();
+    c.send(far, &[versioned(2, &channel, "k", 4), versioned(3, &channel, "k", 6)]);
+    let seen = c.sees(far);
+    let stale = seen.iter().find(|line| line.starts_with("ack 2 stale true at")).expect("it is told");
+    assert!(stale.ends_with(":1"), "{stale}");
+    let got: Vec<_> = seen.iter().filter(|line| line.starts_with(&channel)).collect();
+    assert_eq!(got, [&format!("{channel} x #1"), &format!("{channel} x #2")]);
 }

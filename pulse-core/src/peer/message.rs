@@ -82,6 +82,8 @@ pub enum PeerMessage<'a> {
         ticket: u64,
         /// Epoch and number of the publication, where its publisher is told.
         position: Option<(u32, u64)>,
+        /// Whether the publication was dropped because it is not newer than what the channel keeps.
+        stale: bool,
     },
     /// To a leaf: the request is not done.
     Refused {
@@ -273,8 +275,8 @@ impl<'a> PeerMessage<'a> {
                 out.extend_from_slice(&epoch.to_le_bytes());
                 put_str(out, channel);
             }
-            Self::Accepted { ticket, position } => {
-                out.extend_from_slice(&[ACCEPTED, u8::from(position.is_some())]);
+            Self::Accepted { ticket, position, stale } => {
+                out.extend_from_slice(&[ACCEPTED, u8::from(position.is_some()) | u8::from(stale) << 1]);
                 put_u64(out, ticket);
                 put_position(out, position.unwrap_or_default());
             }
@@ -359,8 +361,9 @@ impl<'a> PeerMessage<'a> {
                 Self::Subscribed { ticket, channel: r.str()?, epoch, offset }
             }
             ACCEPTED => {
-                let (is_some, ticket, position) = (r.u8()? != 0, r.u64()?, position(&mut r)?);
-                Self::Accepted { ticket, position: is_some.then_some(position) }
+                let (bits, ticket, position) = (r.u8()?, r.u64()?, position(&mut r)?);
+                let position = (bits & 1 != 0).then_some(position);
+                Self::Accepted { ticket, position, stale: bits & 2 != 0 }
             }
             REFUSED => Self::Refused { ticket: r.u64()?, code: u16::from_le_bytes(r.array()?) },
             REPLY => Self::Reply { ticket: r.u64()?, frame: r.bytes()? },
@@ -468,8 +471,9 @@ mod tests {
             presence(PresenceAction::Sync, None, Some(0)),
             presence(PresenceAction::Count, Some(""), None),
             PeerMessage::Subscribed { ticket: 2, channel: "b", epoch: u32::MAX, offset: 1 << 52 },
-            PeerMessage::Accepted { ticket: 3, position: None },
-            PeerMessage::Accepted { ticket: 3, position: Some((7, 1 << 52)) },
+            PeerMessage::Accepted { ticket: 3, position: None, stale: false },
+            PeerMessage::Accepted { ticket: 3, position: Some((7, 1 << 52)), stale: false },
+            PeerMessage::Accepted { ticket: 3, position: Some((7, 8)), stale: true },
             PeerMessage::Recall {
                 ticket: 1,
                 recall: Recall { channel: "c", since: Some((7, 8)), latest: 0, page: true },

@@ -103,6 +103,9 @@ pub enum Outcome {
     /// Published, with this number; `None` where nobody is subscribed, so that nothing was numbered. Of a repeat under the same
     /// idempotency key, the number of the first one.
     Published(Option<u64>),
+    /// Not published, because the channel has as new a version of the publication's `key`, or a newer one; the number of the
+    /// newest publication.
+    Stale(u64),
     /// So many connections of this router were subscribed, unsubscribed or ended.
     Connections(u64),
     /// A `presence` frame with the answer, its length in front.
@@ -172,8 +175,9 @@ impl Router {
         if known.is_some_and(|channel| self.crowded_leaf(channel).is_some()) {
             return Err(Refused::new(ErrorCode::SERVER_ERROR));
         }
-        check_guards(publish).map_err(|(code, message)| Refused { code, message })?;
-        if self.rulebook.rules(publish.channel).history().is_some() {
+        let rules = self.rulebook.rules(publish.channel);
+        check_guards(publish, &rules).map_err(|(code, message)| Refused { code, message })?;
+        if rules.history().is_some() {
             return self.host_publish_to_keep(publish);
         }
         self.stats.publications += 1;

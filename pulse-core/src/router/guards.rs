@@ -1,4 +1,5 @@
-//! What keeps a publication from being taken twice: the name that its channel's home knows it by, and what is said of a repeat.
+//! Which publications are taken: none twice, by the name that its channel's home knows it by, and none that is older than what
+//! the channel keeps of the same key.
 //!
 //! The home decides, when the publication would get its number, and notes the name in the same turn: what was refused before is
 //! not known, and what is known was published.
@@ -44,19 +45,25 @@ impl Publisher<'_> {
 
 /// What the home of a channel makes of a publication.
 struct Verdict {
-    /// Epoch, and number of the publication: of a repeat, that of the first one.
-    position: (u32, u64),
+    epoch: u32,
+    /// As it is told: of a repeat, what was told of the first one.
+    fate: Fate,
     /// Whether it is to be numbered and delivered.
     is_new: bool,
 }
 
 /// Whether what a publication says for its guards is sound.
-pub(super) fn check_guards(request: &Publish<'_>) -> Result<(), (ErrorCode, &'static str)> {
-    match request.idempotency_key {
-        Some(key) if !(1..=IDEMPOTENCY_KEY_BYTES).contains(&key.len()) => {
-            Err((ErrorCode::INVALID_FRAME, "an idempotency_key is 1 to 255 bytes"))
-        }
-        _ => Ok(()),
+pub(super) fn check_guards(request: &Publish<'_>, rules: &Rules) -> Result<(), (ErrorCode, &'static str)> {
+    let &Publish { key, version, idempotency_key, .. } = request;
+    if idempotency_key.is_some_and(|key| !(1..=IDEMPOTENCY_KEY_BYTES).contains(&key.len())) {
+        Err((ErrorCode::INVALID_FRAME, "an idempotency_key is 1 to 255 bytes"))
+    } else if version.is_some() && key.is_none() {
+        Err((ErrorCode::INVALID_FRAME, "a version is one of a key: send the key too"))
+    } else if version.is_some() && rules.history().is_none() {
+        // To take it unguarded would be found out by the first stale one.
+        Err((ErrorCode::NOT_AVAILABLE, "this namespace keeps no history to compare versions with"))
+    } else {
+        Ok(())
     }
 }
 
@@ -73,17 +80,24 @@ impl Router {
     }
 
     /// At home: decides about a publication that is kept. If it is new, the caller delivers it in this turn.
-    fn judge_publication(&mut self, channel: u32, name: &[u8]) -> Verdict {
+    fn judge_publication(&mut self, channel: u32, publication: &Publish<'_>, name: &[u8]) -> Verdict {
         let (epoch, top) = self.channels.get(channel).position();
         let now = self.now.mono;
-        if name.is_empty() {
-            return Verdict { position: (epoch, top + 1), is_new: true };
+        if !name.is_empty()
+            && let Some(fate) = self.histories.fate(channel, now, name)
+        {
+            return Verdict { epoch, fate, is_new: false };
         }
-        if let Some(Fate { offset }) = self.histories.fate(channel, now, name) {
-            return Verdict { position: (epoch, offset), is_new: false };
+        let stale = publication.key.zip(publication.version).is_some_and(|(key, version)| {
+            let newest = self.histories.get(channel, now).version(key);
+            newest.is_some_and(|newest| version <= newest)
+        });
+        let fate = Fate { offset: if stale { top } else { top + 1 }, stale };
+        if !name.is_empty() {
+            // Of a stale one too: what it was older than may have gone when it comes again.
+            self.histories.note_fate(channel, now, name, fate);
         }
-        self.histories.note_fate(channel, now, name, Fate { offset: top + 1 });
-        Verdict { position: (epoch, top + 1), is_new: true }
+        Verdict { epoch, fate, is_new: !stale }
     }
 
     /// At home: does what was decided.
@@ -108,10 +122,15 @@ impl Router {
             let message = "limits.max_channels is reached";
             return self.refuse(slot, id.unwrap_or(0), ErrorCode::LIMIT_EXCEEDED, message);
         };
-        let verdict = self.judge_publication(channel, name);
+        let verdict = self.judge_publication(channel, publication, name);
         self.stats.publications += u64::from(verdict.is_new);
         if let Some(id) = id {
-            self.tell_ack(slot, Ack { id, ..Ack::default() }, Some(verdict.position));
+            let Verdict { epoch, fate: Fate { offset, stale }, .. } = verdict;
+            self.tell_ack(
+                slot,
+                Ack { id, stale: stale.then_some(true), ..Ack::default() },
+                Some((epoch, offset)),
+            );
         }
         self.settle_publication(channel, publication, &verdict);
     }
@@ -132,9 +151,10 @@ impl Router {
             }
             return;
         };
-        let verdict = self.judge_publication(channel, name);
+        let verdict = self.judge_publication(channel, publication, name);
         if ticket != 0 {
-            self.say(from, PeerMessage::Accepted { ticket, position: Some(verdict.position) });
+            let Verdict { epoch, fate: Fate { offset, stale }, .. } = verdict;
+            self.say(from, PeerMessage::Accepted { ticket, position: Some((epoch, offset)), stale });
         }
         self.settle_publication(channel, publication, &verdict);
     }
@@ -147,9 +167,11 @@ impl Router {
         };
         let key = publish.idempotency_key.filter(|_| self.rulebook.rules(publish.channel).is_idempotent());
         let name = key.map(|key| Publisher::Host.name(key)).unwrap_or_default();
-        let verdict = self.judge_publication(channel, &name);
+        let publication = for_subscribers(publish);
+        let verdict = self.judge_publication(channel, &publication, &name);
         self.stats.publications += u64::from(verdict.is_new);
-        self.settle_publication(channel, &for_subscribers(publish), &verdict);
-        Ok(Outcome::Published(Some(verdict.position.1)))
+        self.settle_publication(channel, &publication, &verdict);
+        let Fate { offset, stale } = verdict.fate;
+        Ok(if stale { Outcome::Stale(offset) } else { Outcome::Published(Some(offset)) })
     }
 }

@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 
 use hashbrown::HashMap;
 
-use crate::history::{Bounds, EpochText, History, Lost};
+use crate::history::{Bounds, EpochText, History, Item, Lost};
 use crate::limits::{HISTORY_PAGE, HISTORY_PAGE_BYTES, HISTORY_PAGE_DEFAULT, HISTORY_SWEEP_MS};
 use crate::peer::{Asked, HistoryQuery, PeerMessage};
 use crate::queue::Meta;
@@ -59,7 +59,8 @@ impl Histories {
     }
 
     pub(super) fn create(&mut self, channel: u32, bounds: Bounds) {
-        let kept = Kept { history: History::default(), repeats: None, bounds, alarm: None, vacant: None };
+        let kept =
+            Kept { history: History::new(self.seed), repeats: None, bounds, alarm: None, vacant: None };
         self.by_channel.insert(channel, kept);
     }
 
@@ -81,9 +82,9 @@ impl Histories {
     }
 
     /// Keeps the channel's newest publication, of this time.
-    pub(super) fn push(&mut self, channel: u32, now: Time, frame: &[u8]) {
+    pub(super) fn push(&mut self, channel: u32, now: Time, item: &Item<'_>) {
         let kept = self.of(channel);
-        kept.history.push(now, frame, &kept.bounds);
+        kept.history.push(now, item, &kept.bounds);
         if kept.alarm.is_none() {
             self.wake(channel, now);
         }
@@ -214,7 +215,7 @@ impl Router {
         let mut frame = core::mem::take(&mut self.kept_frame);
         frame.clear();
         publication.encode(&mut frame);
-        self.histories.push(channel, self.now.mono, &frame);
+        self.histories.push(channel, self.now.mono, &Item::new(&publication, &frame));
         let decoded = Frame::Publish(publication);
         self.spread(channel, Source::Encoded(&frame, Some(&decoded)), meta);
         let entry = self.channels.get(channel);

@@ -9,6 +9,7 @@ use core::fmt;
 
 use crate::bytes::{Reader, Short, put_bytes, put_str, put_u64};
 use crate::grant::is_channel_name;
+use crate::history::Item;
 use crate::peer::Asked;
 use crate::presence;
 use crate::repeats::Fate;
@@ -226,10 +227,11 @@ impl Router {
             }
             let named = self.histories.fates(at, now);
             put_u64(out, named.len() as u64);
-            for (at, name, Fate { offset }) in named {
+            for (at, name, Fate { offset, stale }) in named {
                 put_u64(out, now.0.saturating_sub(at.0));
                 put_bytes(out, name);
                 put_u64(out, offset);
+                out.push(u8::from(stale));
             }
         }
     }
@@ -257,7 +259,9 @@ impl Router {
             if self.channels.get(channel).kept {
                 for Kept { age, frame } in kept {
                     // Where the clock began later than this, it is kept for a while longer.
-                    self.histories.push(channel, Time(now.0.saturating_sub(age)), frame);
+                    let item =
+                        Item::new(&publication(frame).expect("it was checked when it was read"), frame);
+                    self.histories.push(channel, Time(now.0.saturating_sub(age)), &item);
                 }
                 for Named { age, name, fate } in named {
                     self.histories.note_fate(channel, Time(now.0.saturating_sub(age)), name, fate);
@@ -450,11 +454,11 @@ fn read_named<'a>(r: &mut Reader<'a>, top: u64) -> Result<Vec<Named<'a>>, Import
     let mut named: Vec<Named<'_>> = Vec::new();
     let mut names = BTreeSet::new();
     for _ in 0..r.u64()? {
-        let (age, name, offset) = (r.u64()?, r.bytes()?, number(r)?);
+        let (age, name, offset, stale) = (r.u64()?, r.bytes()?, number(r)?, r.u8()? != 0);
         if offset > top || name.is_empty() || !names.insert(name) {
             return Err(ImportError::Malformed);
         }
-        named.push(Named { age, name, fate: Fate { offset } });
+        named.push(Named { age, name, fate: Fate { offset, stale } });
     }
     Ok(named)
 }

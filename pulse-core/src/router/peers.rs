@@ -256,12 +256,12 @@ impl Router {
                     self.on_subscribed(from, channel, ticket, epoch, offset);
                 }
             }
-            PeerMessage::Accepted { ticket, position } => {
+            PeerMessage::Accepted { ticket, position, stale } => {
                 if let Some(Asked::Client { conn, id } | Asked::Join { conn, id, .. }) =
                     self.answered(from, ticket)
                     && let Some(slot) = self.open_slot(conn)
                 {
-                    self.tell_ack(slot, Ack { id, ..Ack::default() }, position);
+                    self.tell_ack(slot, Ack { id, stale: stale.then_some(true), ..Ack::default() }, position);
                 }
             }
             PeerMessage::Refused { ticket, code } => self.on_refused(from, ticket, ErrorCode(code)),
@@ -327,7 +327,7 @@ impl Router {
             return Ok(());
         }
         if ticket != 0 {
-            self.say(from, PeerMessage::Accepted { ticket, position: None });
+            self.say(from, PeerMessage::Accepted { ticket, position: None, stale: false });
         }
         if let Some(channel) = self.find(channel) {
             let policy = self.policy(channel);

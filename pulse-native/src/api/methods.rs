@@ -63,6 +63,7 @@ struct Publication {
     format: Format,
     event: Option<String>,
     key: Option<String>,
+    version: Option<u64>,
     idempotency_key: Option<String>,
     /// A map in MessagePack.
     tags: Option<Vec<u8>>,
@@ -197,22 +198,36 @@ impl Api {
         let publication = Arc::clone(publication);
         let outcome = self
             .ask_home(caller.shard, move |engine| {
-                let Publication { payload, format, event, key, idempotency_key, tags } = &*publication;
+                let Publication { payload, format, event, key, version, idempotency_key, tags } =
+                    &*publication;
                 engine.command(&Command::Publish(Publish {
                     channel: &channel,
                     payload: Payload::from(&payload[..]),
                     event: event.as_deref(),
                     format: *format,
                     key: key.as_deref(),
+                    version: *version,
                     idempotency_key: idempotency_key.as_deref(),
                     tags: tags.as_deref().and_then(Tags::new),
                     ..Publish::default()
                 }))
             })
-            .await?;
-        let Outcome::Published(offset) = outcome else { unreachable!("a publication is answered as one") };
+            .await
+            .map_err(|error| match error.code {
+                // Of a publication, nothing else is what a namespace may not offer.
+                wire::ErrorCode::NOT_AVAILABLE => {
+                    Error { status: hyper::StatusCode::BAD_REQUEST, ..error.at("version") }
+                }
+                _ => error,
+            })?;
+        let (offset, stale) = match outcome {
+            Outcome::Published(offset) => (offset, None),
+            Outcome::Stale(newest) => (Some(newest), Some(true)),
+            _ => unreachable!("a publication is answered as one"),
+        };
         let offset = offset.map(|offset| ("offset".to_owned(), Value::from(offset)));
-        Ok(Value::Map(offset.into_iter().collect()))
+        let stale = stale.map(|stale| ("stale".to_owned(), Value::Bool(stale)));
+        Ok(Value::Map(offset.into_iter().chain(stale).collect()))
     }
 
     async fn broadcast(&self, caller: Caller, mut fields: Fields) -> Result<Value, Error> {
@@ -409,6 +424,12 @@ fn close_code(fields: &mut Fields) -> Result<CloseCode, Error> {
 fn publication(fields: &mut Fields, kind: Kind) -> Result<Publication, Error> {
     let (payload, base64) = (fields.any("payload"), fields.text("payload_base64")?);
     let (event, key) = (fields.text("event")?, fields.text("key")?);
+    let version = fields.number("version", 0, wire::MAX_SAFE)?;
+    if version.is_some() && key.is_none() {
+        return Err(
+            fields.missing("key", "a string where there is a `version`: the version is one of the key")
+        );
+    }
     let idempotency_key = fields.text("idempotency_key")?;
     if idempotency_key.as_ref().is_some_and(|key| !(1..=MAX_KEY).contains(&key.len())) {
         let message = format!("an idempotency_key is 1 to {MAX_KEY} bytes");
@@ -458,7 +479,7 @@ fn publication(fields: &mut Fields, kind: Kind) -> Result<Publication, Error> {
             (bytes, format)
         }
     };
-    Ok(Publication { payload, format, event, key, idempotency_key, tags })
+    Ok(Publication { payload, format, event, key, version, idempotency_key, tags })
 }
 
 fn tags(fields: &mut Fields) -> Result<Option<Vec<u8>>, Error> {
