@@ -53,6 +53,8 @@ pub struct Rules {
     pub history_bytes: u32,
     /// Milliseconds for which they are kept. A channel that nobody uses is forgotten after as long.
     pub history_ttl_ms: u32,
+    /// Whether they keep only the newest of each `key`. Publications without one are kept as ever.
+    pub history_per_key: bool,
     /// Whether a subscriber that comes back gets what it missed, where there is history.
     pub recovery: bool,
     /// Milliseconds for which a channel that keeps history knows a publication by its idempotency key, and takes no other one
@@ -71,6 +73,7 @@ impl Default for Rules {
             history_size: 0,
             history_bytes: 1 << 20,
             history_ttl_ms: 300_000,
+            history_per_key: false,
             recovery: true,
             idempotency_window_ms: 300_000,
         }
@@ -85,6 +88,7 @@ impl Rules {
             size: history_size as usize,
             bytes: history_bytes as usize,
             ttl_ms: history_ttl_ms.into(),
+            per_key: self.history_per_key,
             window_ms: idempotency_window_ms.into(),
         })
     }

@@ -50,7 +50,7 @@ peer! {
         after: String, limit: u64, next: String
     }
     Refresh { id: u64, token: String }
-    Ack { id: u64; epoch: String, offset: u64, recovered: bool, reason: String, stale: bool }
+    Ack { id: u64; epoch: String, offset: u64, recovered: bool, reason: String, stale: bool, sparse: bool }
     Error { id: u64, code: u16, message: String; temporary: bool }
     Disconnect { code: u16, reason: String; retry_ms: u64 }
     Beat {; timestamp: u64 }

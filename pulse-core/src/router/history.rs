@@ -60,7 +60,7 @@ impl Histories {
 
     pub(super) fn create(&mut self, channel: u32, bounds: Bounds) {
         let kept =
-            Kept { history: History::new(self.seed), repeats: None, bounds, alarm: None, vacant: None };
+            Kept { history: History::new(self.seed, 0), repeats: None, bounds, alarm: None, vacant: None };
         self.by_channel.insert(channel, kept);
     }
 
@@ -122,7 +122,33 @@ impl Histories {
     /// What a channel keeps as of now, with its times, the oldest first; nothing for one that keeps none.
     pub(super) fn kept(&self, channel: u32, now: Time) -> Vec<(Time, &[u8])> {
         let Some(Kept { history, bounds, .. }) = self.by_channel.get(&channel) else { return Vec::new() };
-        history.iter().filter(|(at, _)| at.after_ms(bounds.ttl_ms) > now).collect()
+        let kept = history.iter().filter(|(_, at, _)| at.after_ms(bounds.ttl_ms) > now);
+        kept.map(|(_, at, frame)| (at, frame)).collect()
+    }
+
+    /// The number behind which that is everything.
+    pub(super) fn floor(&self, channel: u32, now: Time) -> Option<u64> {
+        let Kept { history, bounds, .. } = self.by_channel.get(&channel)?;
+        let old = history.iter().take_while(|(_, at, _)| at.after_ms(bounds.ttl_ms) <= now);
+        Some(old.last().map_or_else(|| history.floor(), |(offset, ..)| offset))
+    }
+
+    /// Takes over what a channel keeps behind the number `floor`, with its ages, the oldest first. Where this router keeps every
+    /// publication, what lies before a hole is not kept.
+    pub(super) fn restore(&mut self, channel: u32, floor: u64, items: &[(Time, Item<'_>)]) {
+        let seed = self.seed;
+        let kept = self.of(channel);
+        let (mut floor, mut from) = (floor, 0);
+        if !kept.bounds.per_key {
+            for (at, (_, item)) in items.iter().enumerate() {
+                let before = if at == 0 { floor } else { items[at - 1].1.offset };
+                if item.offset != before + 1 {
+                    (floor, from) = (item.offset - 1, at);
+                }
+            }
+        }
+        kept.history = History::new(seed, floor);
+        items[from..].iter().for_each(|(at, item)| self.push(channel, *at, item));
     }
 
     /// Nobody needs the channel, as of now.
@@ -232,9 +258,11 @@ impl Router {
     /// Acknowledges a request, with a position if there is one that the client knows what to do with.
     pub(super) fn tell_ack(&mut self, slot: Slot, ack: Ack<'_>, position: Option<(u32, u64)>) {
         let position = position.filter(|_| self.conns[slot as usize].link.dialect != Dialect::Legacy);
+        let ack = Ack { sparse: ack.sparse.filter(|_| position.is_some()), ..ack };
         let epoch = position.map(|(epoch, _)| EpochText::new(epoch));
         let epoch = epoch.as_ref().map(EpochText::as_str);
-        self.tell(slot, &Frame::Ack(Ack { epoch, offset: position.map(|(_, offset)| offset), ..ack }));
+        let offset = position.map(|(_, offset)| offset);
+        self.tell(slot, &Frame::Ack(Ack { epoch, offset, ..ack }));
     }
 
     // ---- questions
@@ -329,7 +357,7 @@ impl Router {
             Some((_, after)) => history.reaches(top, after).map(|()| after),
         };
         let page = after.map(|after| {
-            let frames = history.behind(top, after);
+            let frames = history.behind(after);
             if reverse {
                 encode_page(id, (epoch, top), limit, frames.rev())
             } else {

@@ -81,6 +81,8 @@ struct Channel<'a> {
     epoch: u32,
     offset: u64,
     members: Vec<Gone<'a>>,
+    /// The number behind which `kept` is everything.
+    floor: u64,
     kept: Vec<Kept<'a>>,
     named: Vec<Named<'a>>,
 }
@@ -88,7 +90,7 @@ struct Channel<'a> {
 /// A publication that is kept, and its age in microseconds.
 struct Kept<'a> {
     age: u64,
-    frame: &'a [u8],
+    item: Item<'a>,
 }
 
 /// What became of a publication that had a name, and its age in microseconds.
@@ -219,6 +221,7 @@ impl Router {
                 let until = until.unwrap_or_else(|| now.after_ms(grace.into()));
                 put_u64(out, until.0.saturating_sub(now.0));
             }
+            put_u64(out, self.histories.floor(at, now).unwrap_or(channel.offset));
             let kept = self.histories.kept(at, now);
             put_u64(out, kept.len() as u64);
             for (at, frame) in kept {
@@ -243,7 +246,7 @@ impl Router {
     /// [`ImportError`]; nothing is changed then.
     pub fn import_channels(&mut self, channels: &[u8]) -> Result<(), ImportError> {
         let now = self.now.mono;
-        for Channel { name, epoch, offset, members, kept, named } in read_channels(channels)? {
+        for Channel { name, epoch, offset, members, floor, kept, named } in read_channels(channels)? {
             let hash = self.channels.hash(name);
             if self.channels.home(hash) != self.config.shards.index
                 || self.channels.find(hash, name).is_some()
@@ -257,14 +260,12 @@ impl Router {
                 self.move_member_in(channel, client, user, data, Time(now.0.saturating_add(grace)));
             }
             if self.channels.get(channel).kept {
-                for Kept { age, frame } in kept {
-                    // Where the clock began later than this, it is kept for a while longer.
-                    let item =
-                        Item::new(&publication(frame).expect("it was checked when it was read"), frame);
-                    self.histories.push(channel, Time(now.0.saturating_sub(age)), &item);
-                }
+                // Where the clock began later than this, it is kept for a while longer.
+                let at = |age: u64| Time(now.0.saturating_sub(age));
+                let items: Vec<_> = kept.into_iter().map(|Kept { age, item }| (at(age), item)).collect();
+                self.histories.restore(channel, floor, &items);
                 for Named { age, name, fate } in named {
-                    self.histories.note_fate(channel, Time(now.0.saturating_sub(age)), name, fate);
+                    self.histories.note_fate(channel, at(age), name, fate);
                 }
             }
             // Whoever is imported next knows of them.
@@ -428,25 +429,29 @@ fn read_channels(bytes: &[u8]) -> Result<Vec<Channel<'_>>, ImportError> {
             let (data, grace) = (data(r.bytes()?)?, r.u64()?);
             members.push(Gone { client, user, data, grace });
         }
-        let mut kept = Vec::new();
-        for _ in 0..r.u64()? {
-            kept.push(Kept { age: r.u64()?, frame: r.bytes()? });
-        }
-        let first = (offset + 1).checked_sub(kept.len() as u64).ok_or(ImportError::Malformed)?;
-        for (number, Kept { frame, .. }) in (first..).zip(&kept) {
-            let is_it = publication(frame).is_ok_and(|publication| {
-                publication.offset == Some(number)
-                    && publication.time.is_some()
-                    && publication.channel == name
-            });
-            if !is_it {
-                return Err(ImportError::Malformed);
-            }
-        }
+        let (floor, kept) = read_kept(&mut r, name, offset)?;
         let named = read_named(&mut r, offset)?;
-        channels.push(Channel { name, epoch, offset, members, kept, named });
+        channels.push(Channel { name, epoch, offset, members, floor, kept, named });
     }
     if r.0.is_empty() { Ok(channels) } else { Err(ImportError::Malformed) }
+}
+
+/// What a channel keeps, up to the number of its newest publication, and the number behind which that is everything.
+fn read_kept<'a>(r: &mut Reader<'a>, channel: &str, top: u64) -> Result<(u64, Vec<Kept<'a>>), ImportError> {
+    let floor = number(r)?;
+    let (mut last, mut kept) = (floor, Vec::new());
+    for _ in 0..r.u64()? {
+        let (age, frame) = (r.u64()?, r.bytes()?);
+        let publication = publication(frame).map_err(|_| ImportError::Malformed)?;
+        let offset = publication.offset.filter(|offset| *offset > last);
+        let (Some(offset), Some(_), true) = (offset, publication.time, publication.channel == channel) else {
+            return Err(ImportError::Malformed);
+        };
+        kept.push(Kept { age, item: Item::new(&publication, frame) });
+        last = offset;
+    }
+    // The newest is kept, or nothing is.
+    if last == top { Ok((floor, kept)) } else { Err(ImportError::Malformed) }
 }
 
 /// What a channel knows by name, up to the number of its newest publication.

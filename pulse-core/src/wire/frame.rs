@@ -269,6 +269,8 @@ pub struct Ack<'a> {
     pub reason: Option<&'a str>,
     /// The publication was dropped, because the channel has as new a version of its `key`, or a newer one.
     pub stale: Option<bool>,
+    /// The channel keeps only the newest of each key: numbers that are missing are not lost, unless a `gap` says so.
+    pub sparse: Option<bool>,
 }
 
 /// S to C: a request failed. Required: `id`, `code`, `message`.

@@ -274,7 +274,7 @@ fields! {
         clients: uint, users: uint, changes: Members::read, after: text, limit: uint, next: text
     } requires [id, channel, action];
     fn refresh(1) -> Refresh<'a> { id: uint, token: text } requires [id, token];
-    fn ack(1) -> Ack<'a> { id: uint, epoch: epoch, offset: uint, recovered: boolean, reason: text, stale: boolean }
+    fn ack(1) -> Ack<'a> { id: uint, epoch: epoch, offset: uint, recovered: boolean, reason: text, stale: boolean, sparse: boolean }
         requires [id];
     fn error(1) -> ErrorFrame<'a> { id: uint, code: code, message: text, temporary: boolean } requires [id, code, message];
     fn disconnect(1) -> Disconnect<'a> { code: code, reason: text, retry_ms: uint } requires [code, reason];

@@ -213,9 +213,10 @@ impl Ack<'_> {
             & self.offset.is_none()
             & self.recovered.is_none()
             & self.reason.is_none()
-            & self.stale.is_none();
+            & self.stale.is_none()
+            & self.sparse.is_none();
         if !plain {
-            out.reserve(HOT_ACK + room!(self, epoch, offset, recovered, reason, stale));
+            out.reserve(HOT_ACK + room!(self, epoch, offset, recovered, reason, stale, sparse));
         }
         let mut block = Block::<HOT_ACK>::open(out, head!("ack"));
         block.key(key!("id"));
@@ -230,7 +231,7 @@ impl Ack<'_> {
     /// Writes the keys behind the id.
     #[inline(never)]
     fn finish(&self, mut map: Map<'_>) {
-        puts!(map, self, epoch, offset, recovered, reason, stale);
+        puts!(map, self, epoch, offset, recovered, reason, stale, sparse);
         map.close();
     }
 }
@@ -577,6 +578,7 @@ mod tests {
                 recovered: Some(true),
                 reason: Some("r"),
                 stale: Some(true),
+                sparse: Some(true),
             };
             for ack in [Ack { id, ..Ack::default() }, full] {
                 let mut expected = head!("ack").to_vec();

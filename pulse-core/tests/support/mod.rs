@@ -205,7 +205,8 @@ fn line(frame: &Frame<'_>) -> String {
             let at = ack.epoch.zip(ack.offset).map(|(epoch, offset)| format!(" at {epoch}:{offset}"));
             let stale = ack.stale.map(|stale| format!(" stale {stale}"));
             let [recovered, stale, at] = [recovered, stale, at].map(Option::unwrap_or_default);
-            format!("ack {}{recovered}{stale}{at}", ack.id)
+            let sparse = if ack.sparse == Some(true) { " sparse" } else { "" };
+            format!("ack {}{recovered}{stale}{at}{sparse}", ack.id)
         }
         Frame::Publish(p) => {
             let number = p.offset.map(|offset| format!(" #{offset}")).unwrap_or_default();

@@ -199,13 +199,13 @@ pub(crate) fn describe(frame: &Frame<'_>) -> Json {
         Frame::Refresh(Refresh { id, token }) => {
             keys.of("refresh").put("id", id).put("token", token);
         }
-        Frame::Ack(Ack { id, epoch, offset, recovered, reason, stale }) => {
+        Frame::Ack(Ack { id, epoch, offset, recovered, reason, stale, sparse }) => {
             keys.of("ack")
                 .put("id", id)
                 .opt("epoch", epoch)
                 .opt("offset", offset)
                 .opt("recovered", recovered);
-            keys.opt("reason", reason).opt("stale", stale);
+            keys.opt("reason", reason).opt("stale", stale).opt("sparse", sparse);
         }
         Frame::Error(ErrorFrame { id, code, message, temporary }) => {
             keys.of("error")
@@ -557,6 +557,7 @@ impl<'r> Gen<'r> {
                 recovered: self.maybe(|this| this.rng.one_in(2)),
                 reason: self.maybe(Self::text),
                 stale: self.maybe(|this| this.rng.one_in(2)),
+                sparse: self.maybe(|this| this.rng.one_in(2)),
             }),
             12 => Frame::Error(ErrorFrame {
                 id: self.number(),

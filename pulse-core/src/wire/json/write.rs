@@ -67,7 +67,7 @@ pub fn encode(frame: &Frame<'_>, out: &mut Vec<u8>) {
             );
         }
         Frame::Refresh(frame) => line!("refresh", frame, id, token),
-        Frame::Ack(frame) => line!("ack", frame, id, epoch, offset, recovered, reason, stale),
+        Frame::Ack(frame) => line!("ack", frame, id, epoch, offset, recovered, reason, stale, sparse),
         Frame::Error(frame) => line!("error", frame, id, code, message, temporary),
         Frame::Disconnect(frame) => line!("disconnect", frame, code, reason, retry_ms),
         Frame::Ping { timestamp } => line!("ping", Beat { timestamp }, timestamp),
