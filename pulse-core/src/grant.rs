@@ -53,8 +53,13 @@ pub struct Rules {
     pub history_bytes: u32,
     /// Milliseconds for which they are kept. A channel that nobody uses is forgotten after as long.
     pub history_ttl_ms: u32,
+    /// Whether they keep only the newest of each `key`. Publications without one are kept as ever.
+    pub history_per_key: bool,
     /// Whether a subscriber that comes back gets what it missed, where there is history.
     pub recovery: bool,
+    /// Milliseconds for which a channel that keeps history knows a publication by its idempotency key, and takes no other one
+    /// under it; 0 takes all.
+    pub idempotency_window_ms: u32,
 }
 
 impl Default for Rules {
@@ -68,7 +73,9 @@ impl Default for Rules {
             history_size: 0,
             history_bytes: 1 << 20,
             history_ttl_ms: 300_000,
+            history_per_key: false,
             recovery: true,
+            idempotency_window_ms: 300_000,
         }
     }
 }
@@ -76,12 +83,19 @@ impl Default for Rules {
 impl Rules {
     /// Whether channels keep publications, and how many.
     pub(crate) fn history(&self) -> Option<Bounds> {
-        let &Self { history_size, history_bytes, history_ttl_ms, .. } = self;
+        let &Self { history_size, history_bytes, history_ttl_ms, idempotency_window_ms, .. } = self;
         (history_size > 0).then_some(Bounds {
             size: history_size as usize,
             bytes: history_bytes as usize,
             ttl_ms: history_ttl_ms.into(),
+            per_key: self.history_per_key,
+            window_ms: idempotency_window_ms.into(),
         })
+    }
+
+    /// Whether channels know publications by their idempotency keys: where they keep nothing, not even that.
+    pub(crate) fn is_idempotent(&self) -> bool {
+        self.history_size > 0 && self.idempotency_window_ms > 0
     }
 }
 

@@ -18,6 +18,7 @@ mod peer;
 mod presence;
 mod queue;
 mod random;
+mod repeats;
 mod router;
 #[cfg(feature = "sim")]
 pub mod sim;

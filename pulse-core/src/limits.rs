@@ -117,5 +117,11 @@ pub(crate) const REPLAYS_AT_ONCE: usize = 16;
 /// Bytes that one kept publication costs beside its frame: its place in the list, and the allocator's share.
 pub(crate) const HISTORY_OVERHEAD: usize = 64;
 
+/// Bytes of the longest idempotency key. A longer one gets error 1001.
+pub(crate) const IDEMPOTENCY_KEY_BYTES: usize = 255;
+
+/// Publications that a channel knows by their idempotency keys. Beyond that the oldest are not known any more.
+pub(crate) const REPEATS: usize = 10_000;
+
 /// Milliseconds between two looks at a channel for what has become too old. Nobody sees it meanwhile.
 pub(crate) const HISTORY_SWEEP_MS: u64 = 1000;

@@ -20,6 +20,7 @@ const RETRY: PublishOptions<'_> = PublishOptions {
     event: None,
     format: wire::Format::Raw,
     key: None,
+    version: None,
     idempotency_key: None,
     tags: &[],
     silent: false,

@@ -215,6 +215,7 @@ fn subscribed(id: u64, offset: u64, recovered: Option<bool>) -> Frame<'static> {
         offset: Some(offset),
         recovered,
         reason: recovered.map(|_| "why"),
+        ..wire::Ack::default()
     })
 }
 
@@ -251,8 +252,14 @@ fn what_cannot_be_recovered_is_told_as_a_gap() {
     s.sleep();
     s.greet();
     s.events();
-    let lost =
-        wire::Ack { id: 1, epoch: Some("e2"), offset: Some(1), recovered: Some(false), reason: Some("new") };
+    let lost = wire::Ack {
+        id: 1,
+        epoch: Some("e2"),
+        offset: Some(1),
+        recovered: Some(false),
+        reason: Some("new"),
+        ..wire::Ack::default()
+    };
     s.tell(&[Frame::Ack(lost), publication("a", "two", Some(2))]);
     assert_eq!(s.events(), ["subscribed 1 recovered false", "gap 1 0..0 new", "got 1 two"]);
 }

@@ -15,7 +15,8 @@ use pulse_core::{Config, Heartbeat, Namespace, Rules};
 
 fn subscribed(id: u64, offset: u64, recovered: Option<bool>) -> Frame<'static> {
     let reason = (recovered == Some(false)).then_some("why");
-    Frame::Ack(wire::Ack { id, epoch: Some("e1"), offset: Some(offset), recovered, reason })
+    let (epoch, offset) = (Some("e1"), Some(offset));
+    Frame::Ack(wire::Ack { id, epoch, offset, recovered, reason, ..wire::Ack::default() })
 }
 
 fn gap(reason: &str, count: Option<u64>) -> Frame<'_> {
@@ -73,6 +74,30 @@ fn what_gave_way_on_purpose_is_told_and_not_asked_for() {
     assert_eq!((s.events(), s.writes()), (told.map(str::to_owned).to_vec(), vec![]));
     s.tell(&[publication("a", "twelve", Some(12))]);
     assert_eq!(s.writes(), ["unsubscribe a, subscribe 1 a after e1/10"], "what was told is missing once");
+}
+
+#[test]
+fn a_number_that_is_missing_by_design_is_no_loss() {
+    let mut s = Script::open();
+    s.subscribe("a");
+    s.writes();
+    let Frame::Ack(ack) = subscribed(1, 4, None) else { unreachable!("it is one") };
+    let sparse = Frame::Ack(wire::Ack { sparse: Some(true), ..ack });
+    s.tell(&[sparse, publication("a", "seven", Some(7)), publication("a", "seven", Some(7))]);
+    assert_eq!((s.events(), s.writes()), (vec!["subscribed 1".into(), "got 1 seven".into()], vec![]));
+    s.client.closed(None);
+    s.sleep();
+    assert_eq!(s.greet(), ["connect, subscribe 1 a after e1/7"]);
+}
+
+#[test]
+fn a_publication_that_came_too_late_is_told_as_stale() {
+    let mut s = Script::open();
+    let options = PublishOptions { key: Some("k"), version: Some(3), ..PublishOptions::default() };
+    s.client.publish("a", b"x", options).unwrap();
+    s.writes();
+    s.tell(&[Frame::Ack(wire::Ack { id: 1, stale: Some(true), ..wire::Ack::default() })]);
+    assert_eq!(s.events(), ["acked 1 as stale"]);
 }
 
 #[test]

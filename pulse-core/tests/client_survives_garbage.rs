@@ -183,6 +183,7 @@ fn valid() -> Vec<Vec<u8>> {
             offset: Some(MAX_SAFE),
             recovered: Some(false),
             reason: None,
+            ..wire::Ack::default()
         })
     };
     let mut valid: Vec<_> = [

@@ -220,15 +220,15 @@ fn other_versions_and_broken_bytes_are_refused_and_change_nothing() {
         assert_eq!(new.router.import_channels(&channels[..len]), Err(ImportError::Malformed), "{len} bytes");
     }
     assert_eq!(new.router.import(0, &channels), Err(ImportError::Malformed), "of the other kind");
-    session[1] = 3;
+    session[1] = 4;
     channels[1] = 9;
-    assert_eq!(new.router.import(0, &session), Err(ImportError::Version(3)));
+    assert_eq!(new.router.import(0, &session), Err(ImportError::Version(4)));
     let error = new.router.import_channels(&channels).unwrap_err();
-    assert_eq!(error.to_string(), "this is an export of version 9, and only version 2 can be read");
+    assert_eq!(error.to_string(), "this is an export of version 9, and only version 3 can be read");
     let stats = new.router.stats();
     assert_eq!((stats.connections, stats.channels, stats.members), (0, 0, 0));
     let mut dice = support::Dice(5);
-    (session[1], channels[1]) = (2, 2);
+    (session[1], channels[1]) = (3, 3);
     for _ in 0..20_000 {
         let (mut s, mut c) = (session.clone(), channels.clone());
         let (at, flip) = (dice.roll(s.len()), dice.roll(c.len()));

@@ -35,7 +35,7 @@ peer! {
     Unsubscribed { channel: String, code: u16, reason: String }
     Publish {
         channel: String, payload: Bytes;
-        id: u64, event: String, format: String, key: String, idempotency_key: String, tags: BTreeMap<String, String>,
+        id: u64, event: String, format: String, key: String, version: u64, idempotency_key: String, tags: BTreeMap<String, String>,
         offset: u64, time: u64, client: String, user: String
     }
     History {
@@ -50,14 +50,14 @@ peer! {
         after: String, limit: u64, next: String
     }
     Refresh { id: u64, token: String }
-    Ack { id: u64; epoch: String, offset: u64, recovered: bool, reason: String }
+    Ack { id: u64; epoch: String, offset: u64, recovered: bool, reason: String, stale: bool, sparse: bool }
     Error { id: u64, code: u16, message: String; temporary: bool }
     Disconnect { code: u16, reason: String; retry_ms: u64 }
     Beat {; timestamp: u64 }
     Point { epoch: String, offset: u64 }
     Publication {
         payload: Bytes;
-        id: u64, event: String, format: String, key: String, idempotency_key: String, tags: BTreeMap<String, String>,
+        id: u64, event: String, format: String, key: String, version: u64, idempotency_key: String, tags: BTreeMap<String, String>,
         offset: u64, time: u64, client: String, user: String
     }
     Member { client: String; action: u8, user: String, data: Json }

@@ -20,7 +20,8 @@ async fn connect(server: &Running) -> Client {
 async fn publish(client: &Client, numbers: std::ops::RangeInclusive<u64>) -> Position {
     let mut position = None;
     for number in numbers {
-        position = client.publish("c", Message::raw(number.to_string())).await.expect("anyone may publish");
+        let published = client.publish("c", Message::raw(number.to_string())).await;
+        position = published.expect("anyone may publish").position;
     }
     position.expect("the channel keeps history")
 }
@@ -117,4 +118,21 @@ async fn a_connection_that_breaks_costs_nothing() {
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
     publish(&publisher, 4..=9).await;
     assert_eq!(take(&mut subscription, 6).await, [4, 5, 6, 7, 8, 9]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_message_is_published_once_and_an_old_version_not_at_all() {
+    let server = Running::start_with(keeping);
+    let client = connect(&server).await;
+    let mut subscription = client.subscribe("c").await.expect("anyone may subscribe");
+    let once = Message::raw("1").idempotency_key("order-1");
+    let first = client.publish("c", once.clone()).await.expect("anyone may publish");
+    assert_eq!(client.publish("c", once).await, Ok(first.clone()), "it has the position of the first one");
+    let newer = Message::raw("2").key("k").version(7);
+    let newer = client.publish("c", newer).await.expect("anyone may publish");
+    assert_eq!((newer.position.map(|position| position.offset), newer.stale), (Some(2), false));
+    let older = client.publish("c", Message::raw("0").key("k").version(6)).await.expect("it is no mistake");
+    assert!(older.stale);
+    client.publish("c", Message::raw("3")).await.expect("anyone may publish");
+    assert_eq!(take(&mut subscription, 3).await, [1, 2, 3]);
 }

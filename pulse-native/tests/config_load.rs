@@ -431,13 +431,14 @@ fn the_settings_of_presence_reach_the_routers() {
 
 #[test]
 fn the_settings_of_history_reach_the_routers() {
-    let file =
-        "[namespaces.chat]\nhistory_size = 5\nhistory_bytes = 2048\nhistory_ttl = 7\nrecovery = false\n";
+    let file = "[namespaces.chat]\nhistory_size = 5\nhistory_bytes = 2048\nhistory_ttl = 7\nrecovery = false\nidempotency_window = 8\nhistory_per_key = true\n";
     let core = accepted(file, &[], &[]).config.to_core();
     assert_eq!(core.rules.history_size, 0, "nothing is kept where nobody asks for it");
     let rules = core.namespaces[0].rules;
     assert_eq!((rules.history_size, rules.history_bytes, rules.history_ttl_ms), (5, 2048, 7));
     assert!(core.rules.recovery && !rules.recovery);
+    assert!(!core.rules.history_per_key && rules.history_per_key);
+    assert_eq!((core.rules.idempotency_window_ms, rules.idempotency_window_ms), (300_000, 8));
 }
 
 #[test]
@@ -538,7 +539,7 @@ fn the_effective_settings_name_every_value_and_its_origin() {
     let loaded = accepted(file, &[("PULSE_LOGGING_FORMAT", "json")], &[]);
     assert_eq!(loaded.config.logging.format, LogFormat::Json);
     let effective = loaded.effective();
-    assert_eq!(effective.len(), SETTINGS.len() + 9);
+    assert_eq!(effective.len(), SETTINGS.len() + 11);
     let lines: Vec<String> = effective
         .iter()
         .map(|line| format!("{}.{} = {} ({})", line.section, line.key, line.value, line.origin))

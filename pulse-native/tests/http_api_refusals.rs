@@ -51,6 +51,11 @@ fn a_refusal_says_what_where_and_what_would_be_right() {
         "a string",
     );
     check("publish", json!({"channel": "a", "payload_base64": "!"}), 400, 1001, "payload_base64", "RFC 4648");
+    let guarded = |key: Value, version: Value, name: &str| json!({"channel": "a", "payload": 1, "key": key, "version": version, "idempotency_key": name});
+    check("publish", guarded(json!(null), json!(1), "n"), 400, 1001, "key", "the version is one of the key");
+    check("publish", guarded(json!("k"), json!(-1), "n"), 400, 1001, "version", "from 0 to");
+    check("publish", guarded(json!("k"), json!(1), "n"), 400, 1014, "version", "no history");
+    check("publish", guarded(json!("k"), json!(null), ""), 400, 1001, "idempotency_key", "1 to 255 bytes");
     check("publish", json!({"channel": "a", "payload": 1, "tags": {"x": 1}}), 400, 1001, "tags.x", "strings");
     check(
         "publish",

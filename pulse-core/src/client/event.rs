@@ -65,6 +65,8 @@ pub enum Event<'a> {
         id: PublishId,
         /// Where it stands, in channels that number their publications.
         position: Option<Point<'a>>,
+        /// It was dropped, since the channel keeps as new a [`version`](super::PublishOptions::version) of its key.
+        stale: bool,
     },
     /// A request failed. A subscription or a join whose failure is [temporary](Failure::is_temporary) goes on trying; any
     /// other is over, and nothing more is told of it.
@@ -283,7 +285,7 @@ fn event<'a>(frame: &Frame<'a>, subject: Subject) -> Event<'a> {
         (Frame::Publish(publication), Subject::Subscription(sub)) => Event::Publication { sub, publication },
         (Frame::Ack(ack), Subject::Publication(id)) => {
             let position = ack.epoch.zip(ack.offset).map(|(epoch, offset)| Point { epoch, offset });
-            Event::Acked { id, position }
+            Event::Acked { id, position, stale: ack.stale == Some(true) }
         }
         (Frame::Error(error), subject) => {
             let (code, temporary) = (ErrorCode(error.code), super::receive::is_temporary(&error));

@@ -385,7 +385,7 @@ impl Client {
         if payload.len() > limit_bytes {
             return Err(PublishError::QueueFull { limit_bytes });
         }
-        let PublishOptions { event, format, key, idempotency_key, tags, retry, silent } = options;
+        let PublishOptions { event, format, key, version, idempotency_key, tags, retry, silent } = options;
         let care = match (retry || idempotency_key.is_some(), silent) {
             (true, _) => Care::Retry,
             (false, true) => Care::Silent,
@@ -402,6 +402,7 @@ impl Client {
             event,
             format,
             key,
+            version,
             idempotency_key: idempotency_key.or(made_up.as_deref()),
             tags: (!tags.is_empty()).then(|| Tags::encode(tags, &mut scratch)),
             ..Publish::default()

@@ -33,6 +33,9 @@ pub struct PublishOptions<'a> {
     pub format: Format,
     /// What the message is about: a newer one with the same key replaces it.
     pub key: Option<&'a str>,
+    /// How new it is among those with its `key`: one that is not newer than what the channel's history keeps of the key is
+    /// dropped. Needs `key`, and a namespace with history.
+    pub version: Option<u64>,
     /// Names the message itself, so that a server which sees it twice delivers it once. Implies `retry`.
     pub idempotency_key: Option<&'a str>,
     /// Small facts beside the payload.

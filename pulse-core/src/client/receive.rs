@@ -298,6 +298,7 @@ impl Client {
 fn settle(sub: &mut Subscription, ack: &Ack<'_>) -> Option<Missing> {
     let latest = sub.request().latest.unwrap_or(0);
     sub.activate();
+    sub.sparse = ack.sparse == Some(true);
     let had = sub.position.take();
     let at = ack.epoch.zip(ack.offset).map(|(epoch, offset)| Position { epoch: epoch.into(), offset });
     if ack.recovered == Some(true) {

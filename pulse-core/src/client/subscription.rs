@@ -130,6 +130,8 @@ pub(super) struct Subscription {
     until: u64,
     /// How many publications the application was told to miss and did not miss yet.
     told: u64,
+    /// Whether numbers are missing by design, so that none of them says anything.
+    pub(super) sparse: bool,
     pub(super) state: State,
     /// Whether a request was sent on this connection, so that the server may know of the subscription.
     pub(super) asked: bool,
@@ -169,6 +171,10 @@ impl Subscription {
         let (Some(position), Some(offset)) = (&mut self.position, offset) else { return Arrival::New };
         if offset <= position.offset {
             return Arrival::Repeated;
+        }
+        if self.sparse {
+            position.offset = offset;
+            return Arrival::New;
         }
         let missing = offset - position.offset.max(self.until.min(offset - 1)) - 1;
         match self.told.checked_sub(missing) {
@@ -227,6 +233,7 @@ impl Subscriptions {
             position: options.recover.map(Position::from),
             until: 0,
             told: 0,
+            sparse: false,
             state: State::Due,
             asked: false,
             attempt: 0,

@@ -31,6 +31,8 @@ pub enum PeerMessage<'a> {
         ticket: u64,
         /// Channel name.
         channel: &'a str,
+        /// What the channel is to know the publication by, so that it takes no other one of this name; empty for nothing.
+        name: &'a [u8],
         /// The frame for subscribers, with its length in front.
         frame: &'a [u8],
     },
@@ -80,6 +82,8 @@ pub enum PeerMessage<'a> {
         ticket: u64,
         /// Epoch and number of the publication, where its publisher is told.
         position: Option<(u32, u64)>,
+        /// Whether the publication was dropped because it is not newer than what the channel keeps.
+        stale: bool,
     },
     /// To a leaf: the request is not done.
     Refused {
@@ -226,6 +230,7 @@ const BUSY: u8 = 12;
 const HISTORY: u8 = 13;
 const RECALL: u8 = 14;
 const RECALLED: u8 = 15;
+const PUBLISH_NAMED: u8 = 16;
 
 impl<'a> PeerMessage<'a> {
     /// Appends the message to a parcel.
@@ -249,8 +254,8 @@ impl<'a> PeerMessage<'a> {
                 out.push(UNSUBSCRIBE);
                 put_str(out, channel);
             }
-            Self::Publish { ticket, channel, frame } => {
-                put_publish(out, ticket, channel, |out| out.extend_from_slice(frame));
+            Self::Publish { ticket, channel, name, frame } => {
+                put_publish(out, ticket, channel, name, |out| out.extend_from_slice(frame));
             }
             Self::Presence { ticket, request } => {
                 let PresenceRequest { channel, action, client, id, gone, user, data, after, limit } = request;
@@ -270,8 +275,8 @@ impl<'a> PeerMessage<'a> {
                 out.extend_from_slice(&epoch.to_le_bytes());
                 put_str(out, channel);
             }
-            Self::Accepted { ticket, position } => {
-                out.extend_from_slice(&[ACCEPTED, u8::from(position.is_some())]);
+            Self::Accepted { ticket, position, stale } => {
+                out.extend_from_slice(&[ACCEPTED, u8::from(position.is_some()) | u8::from(stale) << 1]);
                 put_u64(out, ticket);
                 put_position(out, position.unwrap_or_default());
             }
@@ -337,7 +342,11 @@ impl<'a> PeerMessage<'a> {
         let message = match r.u8()? {
             SUBSCRIBE => Self::Subscribe { ticket: r.u64()?, channel: r.str()? },
             UNSUBSCRIBE => Self::Unsubscribe { channel: r.str()? },
-            PUBLISH => Self::Publish { ticket: r.u64()?, channel: r.str()?, frame: r.bytes()? },
+            PUBLISH => Self::Publish { ticket: r.u64()?, channel: r.str()?, name: &[], frame: r.bytes()? },
+            PUBLISH_NAMED => {
+                let (name, ticket) = (r.bytes()?, r.u64()?);
+                Self::Publish { ticket, channel: r.str()?, name, frame: r.bytes()? }
+            }
             PRESENCE => {
                 let action = PresenceAction::from_number(r.u8()?.into()).ok_or(BadParcel)?;
                 let (gone, has_user, has_after) = (r.u8()? != 0, r.u8()? != 0, r.u8()? != 0);
@@ -352,8 +361,9 @@ impl<'a> PeerMessage<'a> {
                 Self::Subscribed { ticket, channel: r.str()?, epoch, offset }
             }
             ACCEPTED => {
-                let (is_some, ticket, position) = (r.u8()? != 0, r.u64()?, position(&mut r)?);
-                Self::Accepted { ticket, position: is_some.then_some(position) }
+                let (bits, ticket, position) = (r.u8()?, r.u64()?, position(&mut r)?);
+                let position = (bits & 1 != 0).then_some(position);
+                Self::Accepted { ticket, position, stale: bits & 2 != 0 }
             }
             REFUSED => Self::Refused { ticket: r.u64()?, code: u16::from_le_bytes(r.array()?) },
             REPLY => Self::Reply { ticket: r.u64()?, frame: r.bytes()? },
@@ -402,8 +412,19 @@ fn position(r: &mut Reader<'_>) -> Result<(u32, u64), Short> {
 }
 
 /// Appends a [`PeerMessage::Publish`] whose frame is encoded in place.
-pub(crate) fn put_publish(out: &mut Vec<u8>, ticket: u64, channel: &str, frame: impl FnOnce(&mut Vec<u8>)) {
-    out.push(PUBLISH);
+pub(crate) fn put_publish(
+    out: &mut Vec<u8>,
+    ticket: u64,
+    channel: &str,
+    name: &[u8],
+    frame: impl FnOnce(&mut Vec<u8>),
+) {
+    if name.is_empty() {
+        out.push(PUBLISH);
+    } else {
+        out.push(PUBLISH_NAMED);
+        put_bytes(out, name);
+    }
     put_u64(out, ticket);
     put_str(out, channel);
     let at = out.len();
@@ -442,15 +463,17 @@ mod tests {
         [
             PeerMessage::Subscribe { ticket: 1, channel: "a" },
             PeerMessage::Unsubscribe { channel: "" },
-            PeerMessage::Publish { ticket: 0, channel: "a", frame: &[1, 2, 3] },
+            PeerMessage::Publish { ticket: 0, channel: "a", name: &[], frame: &[1, 2, 3] },
+            PeerMessage::Publish { ticket: 9, channel: "a", name: &[4, 5], frame: &[1, 2, 3] },
             presence(PresenceAction::Join, Some("u"), None),
             presence(PresenceAction::Leave, None, None),
             presence(PresenceAction::Update, None, None),
             presence(PresenceAction::Sync, None, Some(0)),
             presence(PresenceAction::Count, Some(""), None),
             PeerMessage::Subscribed { ticket: 2, channel: "b", epoch: u32::MAX, offset: 1 << 52 },
-            PeerMessage::Accepted { ticket: 3, position: None },
-            PeerMessage::Accepted { ticket: 3, position: Some((7, 1 << 52)) },
+            PeerMessage::Accepted { ticket: 3, position: None, stale: false },
+            PeerMessage::Accepted { ticket: 3, position: Some((7, 1 << 52)), stale: false },
+            PeerMessage::Accepted { ticket: 3, position: Some((7, 8)), stale: true },
             PeerMessage::Recall {
                 ticket: 1,
                 recall: Recall { channel: "c", since: Some((7, 8)), latest: 0, page: true },

@@ -11,6 +11,7 @@ use crate::presence::ClientName;
 use crate::wire::{CloseCode, ErrorCode, Point, PresenceAction, Publish, Unsubscribed};
 use crate::{Dialect, PeerId};
 
+use super::guards::check_guards;
 use super::presence::Settled;
 use super::publications::{Source, for_subscribers};
 use super::session::State;
@@ -113,7 +114,7 @@ pub enum Command<'a> {
 pub enum Outcome {
     /// Published, with this number; `None` where nobody is subscribed, so that nothing was numbered.
     Published(Option<u64>),
-    /// Published and kept, at this position.
+    /// Published and kept, at this position; of a repeat under the same idempotency key, the position of the first one.
     Kept {
         /// Of the channel's history, as clients are told it.
         epoch: Box<str>,
@@ -122,6 +123,9 @@ pub enum Outcome {
     },
     /// A `history` frame with the answer, its length in front.
     History(Vec<u8>),
+    /// Not published, because the channel has as new a version of the publication's `key`, or a newer one; the number of the
+    /// newest publication.
+    Stale(u64),
     /// So many connections of this router were subscribed, unsubscribed or ended.
     Connections(u64),
     /// A `presence` frame with the answer, its length in front.
@@ -194,21 +198,16 @@ impl Router {
         if known.is_some_and(|channel| self.crowded_leaf(channel).is_some()) {
             return Err(Refused::new(ErrorCode::SERVER_ERROR));
         }
-        let keeps = self.rulebook.rules(publish.channel).history().is_some();
-        let known = if keeps { self.channel_to_keep(publish.channel) } else { known };
-        if known.is_none() && keeps {
-            let message = "limits.max_channels is reached";
-            return Err(Refused { code: ErrorCode::LIMIT_EXCEEDED, message });
+        let rules = self.rulebook.rules(publish.channel);
+        check_guards(publish, &rules).map_err(|(code, message)| Refused { code, message })?;
+        if rules.history().is_some() {
+            return self.host_publish_to_keep(publish);
         }
         self.stats.publications += 1;
         let Some(channel) = known else { return Ok(Outcome::Published(None)) };
         let meta = self.meta(channel, self.policy(channel), publish.key);
         self.deliver(channel, Source::Publication(&for_subscribers(publish)), meta);
-        let (epoch, offset) = self.channels.get(channel).position();
-        if keeps {
-            return Ok(Outcome::Kept { epoch: EpochText::new(epoch).as_str().into(), offset });
-        }
-        Ok(Outcome::Published(Some(offset)))
+        Ok(Outcome::Published(Some(self.channels.get(channel).offset)))
     }
 
     fn host_history(

@@ -1,15 +1,17 @@
 //! What channels keep of their publications: when they are forgotten, how a publication becomes part of it, and what clients ask
 //! of it. How much one channel keeps is `crate::history`'s business, what a subscriber is given of it `recovery`'s.
 
+use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
 use hashbrown::HashMap;
 
-use crate::history::{Bounds, EpochText, History, Lost};
+use crate::history::{Bounds, EpochText, History, Item, Lost};
 use crate::limits::{HISTORY_PAGE, HISTORY_PAGE_BYTES, HISTORY_PAGE_DEFAULT, HISTORY_SWEEP_MS};
 use crate::peer::{Asked, HistoryQuery, PeerMessage};
 use crate::queue::Meta;
+use crate::repeats::{Fate, Repeats};
 use crate::wire::{self, Ack, ErrorCode, Frame, Point, Publications, Publish};
 use crate::{Answer, BadParcel, Dialect, Request, Time};
 
@@ -26,11 +28,15 @@ pub(super) struct Histories {
     /// Channels that nobody needed when they were last looked at, and since when: those that live on for their history alone.
     /// The first gives way where a channel is to be made and there is no room.
     vacant: BTreeSet<(Time, u32)>,
+    /// Keys the hashes of names that clients give.
+    seed: u64,
 }
 
 #[derive(Debug)]
 struct Kept {
     history: History,
+    /// What was published under an idempotency key; made with the first of them.
+    repeats: Option<Box<Repeats>>,
     bounds: Bounds,
     alarm: Option<Time>,
     /// Its entry in `vacant`.
@@ -38,11 +44,12 @@ struct Kept {
 }
 
 impl Histories {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(seed: u64) -> Self {
         Self {
             by_channel: HashMap::with_hasher(foldhash::fast::FixedState::default()),
             alarms: BTreeSet::new(),
             vacant: BTreeSet::new(),
+            seed,
         }
     }
 
@@ -52,7 +59,8 @@ impl Histories {
     }
 
     pub(super) fn create(&mut self, channel: u32, bounds: Bounds) {
-        let kept = Kept { history: History::default(), bounds, alarm: None, vacant: None };
+        let kept =
+            Kept { history: History::new(self.seed, 0), repeats: None, bounds, alarm: None, vacant: None };
         self.by_channel.insert(channel, kept);
     }
 
@@ -74,18 +82,73 @@ impl Histories {
     }
 
     /// Keeps the channel's newest publication, of this time.
-    pub(super) fn push(&mut self, channel: u32, now: Time, frame: &[u8]) {
+    pub(super) fn push(&mut self, channel: u32, now: Time, item: &Item<'_>) {
         let kept = self.of(channel);
-        kept.history.push(now, frame, &kept.bounds);
+        kept.history.push(now, item, &kept.bounds);
         if kept.alarm.is_none() {
             self.wake(channel, now);
         }
     }
 
+    /// What became of the publication of this name, if the channel knows it as of now.
+    pub(super) fn fate(&mut self, channel: u32, now: Time, name: &[u8]) -> Option<Fate> {
+        let Kept { repeats, bounds, .. } = self.of(channel);
+        let repeats = repeats.as_mut()?;
+        repeats.trim(now, bounds.window_ms);
+        repeats.get(name)
+    }
+
+    /// Notes what became of a publication, as of this time; its name is not known.
+    pub(super) fn note_fate(&mut self, channel: u32, now: Time, name: &[u8], fate: Fate) {
+        let seed = self.seed;
+        let kept = self.of(channel);
+        if kept.bounds.window_ms == 0 {
+            return;
+        }
+        kept.repeats.get_or_insert_with(|| Box::new(Repeats::new(seed))).push(now, name, fate);
+        if kept.alarm.is_none() {
+            self.wake(channel, now);
+        }
+    }
+
+    /// What a channel knows as of now of publications that had a name, with their times, the oldest first.
+    pub(super) fn fates(&self, channel: u32, now: Time) -> Vec<(Time, &[u8], Fate)> {
+        let Some(Kept { repeats: Some(repeats), bounds, .. }) = self.by_channel.get(&channel) else {
+            return Vec::new();
+        };
+        repeats.iter().filter(|(at, ..)| at.after_ms(bounds.window_ms) > now).collect()
+    }
+
     /// What a channel keeps as of now, with its times, the oldest first; nothing for one that keeps none.
     pub(super) fn kept(&self, channel: u32, now: Time) -> Vec<(Time, &[u8])> {
         let Some(Kept { history, bounds, .. }) = self.by_channel.get(&channel) else { return Vec::new() };
-        history.iter().filter(|(at, _)| at.after_ms(bounds.ttl_ms) > now).collect()
+        let kept = history.iter().filter(|(_, at, _)| at.after_ms(bounds.ttl_ms) > now);
+        kept.map(|(_, at, frame)| (at, frame)).collect()
+    }
+
+    /// The number behind which that is everything.
+    pub(super) fn floor(&self, channel: u32, now: Time) -> Option<u64> {
+        let Kept { history, bounds, .. } = self.by_channel.get(&channel)?;
+        let old = history.iter().take_while(|(_, at, _)| at.after_ms(bounds.ttl_ms) <= now);
+        Some(old.last().map_or_else(|| history.floor(), |(offset, ..)| offset))
+    }
+
+    /// Takes over what a channel keeps behind the number `floor`, with its ages, the oldest first. Where this router keeps every
+    /// publication, what lies before a hole is not kept.
+    pub(super) fn restore(&mut self, channel: u32, floor: u64, items: &[(Time, Item<'_>)]) {
+        let seed = self.seed;
+        let kept = self.of(channel);
+        let (mut floor, mut from) = (floor, 0);
+        if !kept.bounds.per_key {
+            for (at, (_, item)) in items.iter().enumerate() {
+                let before = if at == 0 { floor } else { items[at - 1].1.offset };
+                if item.offset != before + 1 {
+                    (floor, from) = (item.offset - 1, at);
+                }
+            }
+        }
+        kept.history = History::new(seed, floor);
+        items[from..].iter().for_each(|(at, item)| self.push(channel, *at, item));
     }
 
     /// Nobody needs the channel, as of now.
@@ -112,6 +175,12 @@ impl Histories {
         let kept = self.of(channel);
         kept.alarm = None;
         kept.history.trim(now, &kept.bounds);
+        if let Some(repeats) = &mut kept.repeats {
+            repeats.trim(now, kept.bounds.window_ms);
+            if repeats.oldest().is_none() {
+                kept.repeats = None;
+            }
+        }
         let over = kept.vacant.is_some_and(|since| since.after_ms(kept.bounds.ttl_ms) <= now);
         if over {
             let since = kept.vacant.take().expect("it was found above");
@@ -125,7 +194,10 @@ impl Histories {
     fn wake(&mut self, channel: u32, now: Time) {
         let kept = self.of(channel);
         let ttl = kept.bounds.ttl_ms;
-        let old = kept.history.oldest().map(|at| at.after_ms(ttl).max(now.after_ms(HISTORY_SWEEP_MS)));
+        let old = kept.history.oldest().map(|at| at.after_ms(ttl));
+        let named = kept.repeats.as_ref().and_then(|repeats| repeats.oldest());
+        let named = named.map(|at| at.after_ms(kept.bounds.window_ms));
+        let old = old.into_iter().chain(named).min().map(|at| at.max(now.after_ms(HISTORY_SWEEP_MS)));
         let over = kept.vacant.map(|since| since.after_ms(ttl));
         let alarm = old.into_iter().chain(over).min();
         let before = core::mem::replace(&mut kept.alarm, alarm);
@@ -169,7 +241,7 @@ impl Router {
         let mut frame = core::mem::take(&mut self.kept_frame);
         frame.clear();
         publication.encode(&mut frame);
-        self.histories.push(channel, self.now.mono, &frame);
+        self.histories.push(channel, self.now.mono, &Item::new(&publication, &frame));
         let decoded = Frame::Publish(publication);
         self.spread(channel, Source::Encoded(&frame, Some(&decoded)), meta);
         let entry = self.channels.get(channel);
@@ -183,18 +255,14 @@ impl Router {
         self.vacate(channel);
     }
 
-    /// Where the next publication of a channel will be; `None` where it is not told.
-    pub(super) fn next_position(&self, channel: u32) -> Option<(u32, u64)> {
-        let entry = self.channels.get(channel);
-        entry.kept.then_some((entry.epoch, entry.offset + 1))
-    }
-
     /// Acknowledges a request, with a position if there is one that the client knows what to do with.
     pub(super) fn tell_ack(&mut self, slot: Slot, ack: Ack<'_>, position: Option<(u32, u64)>) {
         let position = position.filter(|_| self.conns[slot as usize].link.dialect != Dialect::Legacy);
+        let ack = Ack { sparse: ack.sparse.filter(|_| position.is_some()), ..ack };
         let epoch = position.map(|(epoch, _)| EpochText::new(epoch));
         let epoch = epoch.as_ref().map(EpochText::as_str);
-        self.tell(slot, &Frame::Ack(Ack { epoch, offset: position.map(|(_, offset)| offset), ..ack }));
+        let offset = position.map(|(_, offset)| offset);
+        self.tell(slot, &Frame::Ack(Ack { epoch, offset, ..ack }));
     }
 
     // ---- questions
@@ -289,7 +357,7 @@ impl Router {
             Some((_, after)) => history.reaches(top, after).map(|()| after),
         };
         let page = after.map(|after| {
-            let frames = history.behind(top, after);
+            let frames = history.behind(after);
             if reverse {
                 encode_page(id, (epoch, top), limit, frames.rev())
             } else {

@@ -1,12 +1,13 @@
 //! One thread's worth of Pulse: every connection and channel of it, from input bytes to output batches.
 //!
 //! This file owns the turn and the life of connections. `requests` answers what clients ask, with `subscriptions`,
-//! `publications`, `history`, `recovery` and, where a request cannot be decided at once, `waiting`; `commands` does what the host wants; `peers` speaks with other routers; `fanout`
+//! `publications`, `guards`, `history`, `recovery` and, where a request cannot be decided at once, `waiting`; `commands` does what the host wants; `peers` speaks with other routers; `fanout`
 //! decides which bytes go to whom (with `lists`; `backlog` has what waits), `timer` when a silent connection is looked at.
 
 mod backlog;
 mod commands;
 mod fanout;
+mod guards;
 mod history;
 mod lists;
 mod moving;
@@ -180,7 +181,8 @@ impl Router {
             channels: Channels::new(hash_key, shards),
             joining: HashMap::with_hasher(foldhash::fast::FixedState::default()),
             crowds: Crowds::new(),
-            histories: Histories::new(),
+            // Of the same randomness, but not the hash that places channels.
+            histories: Histories::new(mix(!hash_key)),
             replays: Replays::default(),
             outboxes,
             unsent: Unsent::default(),

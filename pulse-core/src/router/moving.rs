@@ -3,13 +3,16 @@
 //!
 //! The format carries its version. Fields are as in `crate::bytes`; whatever cannot be read leaves the router as it was.
 
+use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 use core::fmt;
 
 use crate::bytes::{Reader, Short, put_bytes, put_str, put_u64};
 use crate::grant::is_channel_name;
+use crate::history::Item;
 use crate::peer::Asked;
 use crate::presence;
+use crate::repeats::Fate;
 use crate::wire::{ErrorCode, Frame, Gap, MAX_SAFE, Unsubscribed, Value};
 use crate::{ConnId, Dialect, Link, Time};
 
@@ -18,7 +21,7 @@ use super::session::State;
 use super::{Router, Slot};
 
 /// The version of both formats.
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 const SESSION: u8 = b'S';
 const CHANNELS: u8 = b'C';
 
@@ -26,7 +29,7 @@ const CHANNELS: u8 = b'C';
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ImportError {
-    /// Another version of this crate has written it, with this number. This one writes and reads 2.
+    /// Another version of this crate has written it, with this number. This one writes and reads 3.
     Version(u8),
     /// The bytes are no export of the kind that is asked for, or only a part of one.
     Malformed,
@@ -78,13 +81,23 @@ struct Channel<'a> {
     epoch: u32,
     offset: u64,
     members: Vec<Gone<'a>>,
+    /// The number behind which `kept` is everything.
+    floor: u64,
     kept: Vec<Kept<'a>>,
+    named: Vec<Named<'a>>,
 }
 
 /// A publication that is kept, and its age in microseconds.
 struct Kept<'a> {
     age: u64,
-    frame: &'a [u8],
+    item: Item<'a>,
+}
+
+/// What became of a publication that had a name, and its age in microseconds.
+struct Named<'a> {
+    age: u64,
+    name: &'a [u8],
+    fate: Fate,
 }
 
 /// A member whose connection may be imported within `grace` microseconds.
@@ -208,11 +221,20 @@ impl Router {
                 let until = until.unwrap_or_else(|| now.after_ms(grace.into()));
                 put_u64(out, until.0.saturating_sub(now.0));
             }
+            put_u64(out, self.histories.floor(at, now).unwrap_or(channel.offset));
             let kept = self.histories.kept(at, now);
             put_u64(out, kept.len() as u64);
             for (at, frame) in kept {
                 put_u64(out, now.0.saturating_sub(at.0));
                 put_bytes(out, frame);
+            }
+            let named = self.histories.fates(at, now);
+            put_u64(out, named.len() as u64);
+            for (at, name, Fate { offset, stale }) in named {
+                put_u64(out, now.0.saturating_sub(at.0));
+                put_bytes(out, name);
+                put_u64(out, offset);
+                out.push(u8::from(stale));
             }
         }
     }
@@ -224,7 +246,7 @@ impl Router {
     /// [`ImportError`]; nothing is changed then.
     pub fn import_channels(&mut self, channels: &[u8]) -> Result<(), ImportError> {
         let now = self.now.mono;
-        for Channel { name, epoch, offset, members, kept } in read_channels(channels)? {
+        for Channel { name, epoch, offset, members, floor, kept, named } in read_channels(channels)? {
             let hash = self.channels.hash(name);
             if self.channels.home(hash) != self.config.shards.index
                 || self.channels.find(hash, name).is_some()
@@ -238,9 +260,12 @@ impl Router {
                 self.move_member_in(channel, client, user, data, Time(now.0.saturating_add(grace)));
             }
             if self.channels.get(channel).kept {
-                for Kept { age, frame } in kept {
-                    // Where the clock began later than this, it is kept for a while longer.
-                    self.histories.push(channel, Time(now.0.saturating_sub(age)), frame);
+                // Where the clock began later than this, it is kept for a while longer.
+                let at = |age: u64| Time(now.0.saturating_sub(age));
+                let items: Vec<_> = kept.into_iter().map(|Kept { age, item }| (at(age), item)).collect();
+                self.histories.restore(channel, floor, &items);
+                for Named { age, name, fate } in named {
+                    self.histories.note_fate(channel, at(age), name, fate);
                 }
                 // Maybe nobody comes who needs it: its time begins now.
                 self.histories.vacate(channel, now);
@@ -407,22 +432,41 @@ fn read_channels(bytes: &[u8]) -> Result<Vec<Channel<'_>>, ImportError> {
             let (data, grace) = (data(r.bytes()?)?, r.u64()?);
             members.push(Gone { client, user, data, grace });
         }
-        let mut kept = Vec::new();
-        for _ in 0..r.u64()? {
-            kept.push(Kept { age: r.u64()?, frame: r.bytes()? });
-        }
-        let first = (offset + 1).checked_sub(kept.len() as u64).ok_or(ImportError::Malformed)?;
-        for (number, Kept { frame, .. }) in (first..).zip(&kept) {
-            let is_it = publication(frame).is_ok_and(|publication| {
-                publication.offset == Some(number)
-                    && publication.time.is_some()
-                    && publication.channel == name
-            });
-            if !is_it {
-                return Err(ImportError::Malformed);
-            }
-        }
-        channels.push(Channel { name, epoch, offset, members, kept });
+        let (floor, kept) = read_kept(&mut r, name, offset)?;
+        let named = read_named(&mut r, offset)?;
+        channels.push(Channel { name, epoch, offset, members, floor, kept, named });
     }
     if r.0.is_empty() { Ok(channels) } else { Err(ImportError::Malformed) }
+}
+
+/// What a channel keeps, up to the number of its newest publication, and the number behind which that is everything.
+fn read_kept<'a>(r: &mut Reader<'a>, channel: &str, top: u64) -> Result<(u64, Vec<Kept<'a>>), ImportError> {
+    let floor = number(r)?;
+    let (mut last, mut kept) = (floor, Vec::new());
+    for _ in 0..r.u64()? {
+        let (age, frame) = (r.u64()?, r.bytes()?);
+        let publication = publication(frame).map_err(|_| ImportError::Malformed)?;
+        let offset = publication.offset.filter(|offset| *offset > last);
+        let (Some(offset), Some(_), true) = (offset, publication.time, publication.channel == channel) else {
+            return Err(ImportError::Malformed);
+        };
+        kept.push(Kept { age, item: Item::new(&publication, frame) });
+        last = offset;
+    }
+    // The newest is kept, or nothing is.
+    if last == top { Ok((floor, kept)) } else { Err(ImportError::Malformed) }
+}
+
+/// What a channel knows by name, up to the number of its newest publication.
+fn read_named<'a>(r: &mut Reader<'a>, top: u64) -> Result<Vec<Named<'a>>, ImportError> {
+    let mut named: Vec<Named<'_>> = Vec::new();
+    let mut names = BTreeSet::new();
+    for _ in 0..r.u64()? {
+        let (age, name, offset, stale) = (r.u64()?, r.bytes()?, number(r)?, r.u8()? != 0);
+        if offset > top || name.is_empty() || !names.insert(name) {
+            return Err(ImportError::Malformed);
+        }
+        named.push(Named { age, name, fate: Fate { offset, stale } });
+    }
+    Ok(named)
 }

@@ -244,8 +244,8 @@ impl Router {
         match message {
             PeerMessage::Subscribe { ticket, channel } => self.on_subscribe(from, ticket, channel),
             PeerMessage::Unsubscribe { channel } => self.on_unsubscribe(from, channel),
-            PeerMessage::Publish { ticket, channel, frame } => {
-                return self.on_publish(from, ticket, channel, frame);
+            PeerMessage::Publish { ticket, channel, name, frame } => {
+                return self.on_publish(from, ticket, channel, name, frame);
             }
             PeerMessage::Presence { ticket, request } => self.on_presence(from, ticket, &request),
             PeerMessage::History { ticket, query } => self.on_history(from, ticket, &query),
@@ -256,12 +256,12 @@ impl Router {
                     self.on_subscribed(from, channel, ticket, epoch, offset);
                 }
             }
-            PeerMessage::Accepted { ticket, position } => {
+            PeerMessage::Accepted { ticket, position, stale } => {
                 if let Some(Asked::Client { conn, id } | Asked::Join { conn, id, .. }) =
                     self.answered(from, ticket)
                     && let Some(slot) = self.open_slot(conn)
                 {
-                    self.tell_ack(slot, Ack { id, ..Ack::default() }, position);
+                    self.tell_ack(slot, Ack { id, stale: stale.then_some(true), ..Ack::default() }, position);
                 }
             }
             PeerMessage::Refused { ticket, code } => self.on_refused(from, ticket, ErrorCode(code)),
@@ -314,25 +314,24 @@ impl Router {
         self.vacate(channel);
     }
 
-    fn on_publish(&mut self, from: u16, ticket: u64, name: &str, frame: &[u8]) -> Result<(), BadParcel> {
-        let keeps = self.rulebook.rules(name).history().is_some();
-        let channel = if keeps { self.channel_to_keep(name) } else { self.find(name) };
-        if channel.is_none() && keeps {
-            // Who wants no answer is not told, but it is counted.
-            self.stats.dropped_between += u64::from(ticket == 0);
-            if ticket != 0 {
-                self.say(from, PeerMessage::Refused { ticket, code: ErrorCode::LIMIT_EXCEEDED.0 });
-            }
+    fn on_publish(
+        &mut self,
+        from: u16,
+        ticket: u64,
+        channel: &str,
+        name: &[u8],
+        frame: &[u8],
+    ) -> Result<(), BadParcel> {
+        if self.rulebook.rules(channel).history().is_some() {
+            self.on_publish_to_keep(from, ticket, name, &publication(frame)?);
             return Ok(());
         }
         if ticket != 0 {
-            let position = channel.and_then(|channel| self.next_position(channel));
-            self.say(from, PeerMessage::Accepted { ticket, position });
+            self.say(from, PeerMessage::Accepted { ticket, position: None, stale: false });
         }
-        if let Some(channel) = channel {
+        if let Some(channel) = self.find(channel) {
             let policy = self.policy(channel);
-            let decoded =
-                if keeps { Some(Frame::Publish(publication(frame)?)) } else { self.decode(policy, frame)? };
+            let decoded = self.decode(policy, frame)?;
             let source = Source::Encoded(frame, decoded.as_ref());
             self.deliver(channel, source, self.meta(channel, policy, key(decoded.as_ref())));
         }

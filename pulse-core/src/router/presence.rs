@@ -260,7 +260,7 @@ impl Router {
             return;
         }
         match settled {
-            Settled::Done => self.say(from, PeerMessage::Accepted { ticket, position: None }),
+            Settled::Done => self.say(from, PeerMessage::Accepted { ticket, position: None, stale: false }),
             Settled::Refused(code) => self.say(from, PeerMessage::Refused { ticket, code: code.0 }),
             Settled::Answer(frame) => self.say(from, PeerMessage::Reply { ticket, frame: &frame }),
         }

@@ -240,7 +240,7 @@ impl Router {
         let recovered = wanted.since.map(|(given, after)| {
             if given == Some(epoch) { history.reaches(top, after).map(|()| after) } else { Err(Lost::Epoch) }
         });
-        let latest = top.saturating_sub(wanted.latest).max(history.first(top) - 1);
+        let latest = history.before_newest(top, wanted.latest);
         Verdict {
             lost: recovered.and_then(Result::err),
             after: recovered.and_then(Result::ok).unwrap_or(latest),
@@ -251,8 +251,14 @@ impl Router {
         let PendingAck { slot, id, refusal, .. } = ack;
         let reason = refusal.or_else(|| lost.map(Lost::text));
         let recovered = (recovers || refusal.is_some()).then_some(reason.is_none());
-        let position = self.channels.get(channel).position();
-        self.tell_ack(slot, Ack { id, recovered, reason, ..Ack::default() }, Some(position));
+        let (position, sparse) = (self.channels.get(channel).position(), self.is_sparse(channel));
+        self.tell_ack(slot, Ack { id, recovered, reason, sparse, ..Ack::default() }, Some(position));
+    }
+
+    /// Whether numbers of a channel that keeps history are missing by design, as its subscribers are told.
+    pub(super) fn is_sparse(&self, channel: u32) -> Option<bool> {
+        let rules = self.rulebook.rules(&self.channels.get(channel).name);
+        rules.history_per_key.then_some(true)
     }
 
     /// A connection becomes a subscriber that knows of it, and goes on behind a position of the channel.
@@ -322,11 +328,10 @@ impl Router {
 
     /// At home: the next publications behind a number, and the number behind which they begin.
     fn page_behind(&mut self, channel: u32, after: u64) -> (u64, Vec<u8>) {
-        let top = self.channels.get(channel).offset;
         let history = self.histories.get(channel, self.now.mono);
-        let after = after.max(history.first(top) - 1);
+        let after = after.max(history.floor());
         let mut page = Vec::new();
-        for frame in history.behind(top, after) {
+        for frame in history.behind(after) {
             if !page.is_empty() && page.len() + frame.len() > REPLAY_BYTES {
                 break;
             }
@@ -347,7 +352,7 @@ impl Router {
         if from > after {
             self.tell_trimmed(slot, channel, after + 1, from);
         }
-        let until = from + self.give(slot, channel, frames)?;
+        let until = self.give(slot, channel, frames)?.unwrap_or(from);
         if until >= top {
             self.go_live(slot, channel);
         } else if let Some(cursor) = self.replays.get_mut(slot, channel) {
@@ -356,11 +361,11 @@ impl Router {
         Ok(())
     }
 
-    /// Appends publications, each with its length in front, to what a connection has to get; returns how many.
-    fn give(&mut self, slot: Slot, channel: u32, frames: &[u8]) -> Result<u64, BadParcel> {
+    /// Appends publications, each with its length in front, to what a connection has to get; returns the number of the last.
+    fn give(&mut self, slot: Slot, channel: u32, frames: &[u8]) -> Result<Option<u64>, BadParcel> {
         let policy = self.policy(channel);
         let encoding = self.conns[slot as usize].link.dialect.encoding();
-        let (mut rest, mut count) = (frames, 0);
+        let (mut rest, mut last) = (frames, None);
         while let Split::Frame { rest: behind, .. } = wire::split(rest, rest.len()) {
             let frame = &rest[..rest.len() - behind.len()];
             let publication = publication(frame)?;
@@ -370,9 +375,9 @@ impl Router {
                 Encoding::Json => encoding.encode(&Frame::Publish(publication), out),
             });
             self.fanout.push(slot, message);
-            (rest, count) = (behind, count + 1);
+            (rest, last) = (behind, publication.offset);
         }
-        if rest.is_empty() { Ok(count) } else { Err(BadParcel) }
+        if rest.is_empty() { Ok(last) } else { Err(BadParcel) }
     }
 
     /// From now on a subscription gets what is published, when it is.
@@ -385,10 +390,11 @@ impl Router {
 
     /// History has dropped what a subscriber still had to get.
     fn tell_trimmed(&mut self, slot: Slot, channel: u32, from: u64, to: u64) {
-        let count = to + 1 - from;
-        self.fanout.counters.dropped += count;
         let name = self.channels.get(channel).name.clone();
-        let (from, to, count) = (Some(from), Some(to), Some(count));
+        // Where a newer one of the same key was kept instead, nothing is missing: nobody knows how many are but one.
+        let count = self.is_sparse(channel).is_none().then_some(to + 1 - from);
+        self.fanout.counters.dropped += count.unwrap_or(1);
+        let (from, to) = (Some(from), Some(to));
         self.tell(slot, &Frame::Gap(Gap { channel: &name, reason: "trimmed", from, to, count }));
     }
 

@@ -176,6 +176,8 @@ impl Router {
         let ack = Ack { id, recovered: refusal.map(|_| false), reason: refusal, ..Ack::default() };
         let entry = self.channels.get(channel);
         let position = (entry.kept && !entry.joining).then(|| entry.position());
+        let sparse = if position.is_some() { self.is_sparse(channel) } else { None };
+        let ack = Ack { sparse, ..ack };
         self.tell_ack(slot, ack, position);
     }
 

@@ -136,6 +136,8 @@ pub struct Publish<'a> {
     pub format: Format,
     /// What the message is about: a newer one with the same key replaces it.
     pub key: Option<&'a str>,
+    /// How new it is among those with the same `key`: one that is not newer than what the channel keeps is not published.
+    pub version: Option<u64>,
     /// Names the message itself: a repeat within the window is acknowledged, not delivered again.
     pub idempotency_key: Option<&'a str>,
     /// Small facts beside the payload.
@@ -265,6 +267,10 @@ pub struct Ack<'a> {
     pub recovered: Option<bool>,
     /// Why it could not be recovered.
     pub reason: Option<&'a str>,
+    /// The publication was dropped, because the channel has as new a version of its `key`, or a newer one.
+    pub stale: Option<bool>,
+    /// The channel keeps only the newest of each key: numbers that are missing are not lost, unless a `gap` says so.
+    pub sparse: Option<bool>,
 }
 
 /// S to C: a request failed. Required: `id`, `code`, `message`.

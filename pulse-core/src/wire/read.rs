@@ -260,7 +260,8 @@ fields! {
     fn unsubscribe(1) -> Unsubscribe<'a> { id: uint, channel: text } requires [id, channel];
     fn unsubscribed(1) -> Unsubscribed<'a> { channel: text, code: code, reason: text } requires [channel, code, reason];
     fn publish(1) -> Publish<'a> {
-        id: uint, channel: text, payload: Payload::read, event: text, format: format, key: text, idempotency_key: text,
+        id: uint, channel: text, payload: Payload::read, event: text, format: format, key: text, version: uint,
+        idempotency_key: text,
         tags: Tags::read, offset: uint, time: uint, client: text, user: text
     } requires [channel, payload];
     fn history_map(1) -> History<'a> {
@@ -273,13 +274,15 @@ fields! {
         clients: uint, users: uint, changes: Members::read, after: text, limit: uint, next: text
     } requires [id, channel, action];
     fn refresh(1) -> Refresh<'a> { id: uint, token: text } requires [id, token];
-    fn ack(1) -> Ack<'a> { id: uint, epoch: epoch, offset: uint, recovered: boolean, reason: text } requires [id];
+    fn ack(1) -> Ack<'a> { id: uint, epoch: epoch, offset: uint, recovered: boolean, reason: text, stale: boolean, sparse: boolean }
+        requires [id];
     fn error(1) -> ErrorFrame<'a> { id: uint, code: code, message: text, temporary: boolean } requires [id, code, message];
     fn disconnect(1) -> Disconnect<'a> { code: code, reason: text, retry_ms: uint } requires [code, reason];
     fn beat(1) -> Beat { timestamp: uint } requires [];
     fn point_map(2) -> Place<'a> { epoch: epoch, offset: uint } requires [epoch, offset];
     fn publication_map(3) -> Publish<'a> {
-        id: uint, payload: Payload::read, event: text, format: format, key: text, idempotency_key: text,
+        id: uint, payload: Payload::read, event: text, format: format, key: text, version: uint,
+        idempotency_key: text,
         tags: Tags::read, offset: uint, time: uint, client: text, user: text
     } requires [payload];
     fn member_map(3) -> Member<'a> { action: action, client: text, user: text, data: Value::read } requires [client];

@@ -169,6 +169,7 @@ impl Publish<'_> {
         // No `&&`: eight tests without a branch cost less than eight branches.
         (self.format == Format::Raw)
             & self.key.is_none()
+            & self.version.is_none()
             & self.idempotency_key.is_none()
             & self.tags.is_none()
             & self.offset.is_none()
@@ -180,13 +181,13 @@ impl Publish<'_> {
     /// What the keys behind the payload may take.
     #[inline(never)]
     fn room_behind(&self) -> usize {
-        room!(self, format, key, idempotency_key, tags, offset, time, client, user)
+        room!(self, format, key, version, idempotency_key, tags, offset, time, client, user)
     }
 
     /// Writes the keys behind the payload.
     #[inline(never)]
     fn finish(&self, mut map: Map<'_>) {
-        puts!(map, self, format, key, idempotency_key, tags, offset, time, client, user);
+        puts!(map, self, format, key, version, idempotency_key, tags, offset, time, client, user);
         map.close();
     }
 
@@ -208,10 +209,14 @@ impl Ack<'_> {
     #[inline]
     pub fn encode(&self, out: &mut Vec<u8>) {
         let start = out.len();
-        let plain =
-            self.epoch.is_none() & self.offset.is_none() & self.recovered.is_none() & self.reason.is_none();
+        let plain = self.epoch.is_none()
+            & self.offset.is_none()
+            & self.recovered.is_none()
+            & self.reason.is_none()
+            & self.stale.is_none()
+            & self.sparse.is_none();
         if !plain {
-            out.reserve(HOT_ACK + room!(self, epoch, offset, recovered, reason));
+            out.reserve(HOT_ACK + room!(self, epoch, offset, recovered, reason, stale, sparse));
         }
         let mut block = Block::<HOT_ACK>::open(out, head!("ack"));
         block.key(key!("id"));
@@ -226,7 +231,7 @@ impl Ack<'_> {
     /// Writes the keys behind the id.
     #[inline(never)]
     fn finish(&self, mut map: Map<'_>) {
-        puts!(map, self, epoch, offset, recovered, reason);
+        puts!(map, self, epoch, offset, recovered, reason, stale, sparse);
         map.close();
     }
 }
@@ -361,7 +366,22 @@ fn beat(out: &mut Vec<u8>, head: &[u8], timestamp: Option<u64>) {
 /// A publication as an item of a history page.
 pub(super) fn publication(item: &Publish<'_>, out: &mut Vec<u8>) {
     let mut map = Map::inner(out);
-    puts!(map, item, id, event, payload, format, key, idempotency_key, tags, offset, time, client, user);
+    puts!(
+        map,
+        item,
+        id,
+        event,
+        payload,
+        format,
+        key,
+        version,
+        idempotency_key,
+        tags,
+        offset,
+        time,
+        client,
+        user
+    );
     map.close_inner();
 }
 
@@ -551,8 +571,15 @@ mod tests {
     #[test]
     fn an_ack_has_room_for_every_id_and_every_other_key() {
         for id in [0, 127, 128, 255, 256, 65_535, 65_536, u64::from(u32::MAX), 1 << 32, u64::MAX] {
-            let full =
-                Ack { id, epoch: Some("e"), offset: Some(9), recovered: Some(true), reason: Some("r") };
+            let full = Ack {
+                id,
+                epoch: Some("e"),
+                offset: Some(9),
+                recovered: Some(true),
+                reason: Some("r"),
+                stale: Some(true),
+                sparse: Some(true),
+            };
             for ack in [Ack { id, ..Ack::default() }, full] {
                 let mut expected = head!("ack").to_vec();
                 let mut map = Map { out: &mut expected, start: 0, head: 0x81 };

@@ -23,8 +23,9 @@ pub fn event_line(event: &Event<'_>) -> String {
         Event::Unsubscribed { sub, code: None, .. } => format!("unsubscribed {}", sub.get()),
         Event::Unsubscribed { sub, code: Some(code), .. } => format!("unsubscribed {} {code}", sub.get()),
         Event::Publication { sub, publication } => format!("got {} {}", sub.get(), text(publication)),
-        Event::Acked { id, position: None } => format!("acked {}", id.get()),
-        Event::Acked { id, position: Some(at) } => {
+        Event::Acked { id, stale: true, .. } => format!("acked {} as stale", id.get()),
+        Event::Acked { id, position: None, .. } => format!("acked {}", id.get()),
+        Event::Acked { id, position: Some(at), .. } => {
             format!("acked {} at {}/{}", id.get(), at.epoch, at.offset)
         }
         Event::Failed { subject, failure } => {

@@ -203,7 +203,10 @@ fn line(frame: &Frame<'_>) -> String {
         Frame::Ack(ack) => {
             let recovered = ack.recovered.map(|recovered| format!(" recovered {recovered}"));
             let at = ack.epoch.zip(ack.offset).map(|(epoch, offset)| format!(" at {epoch}:{offset}"));
-            format!("ack {}{}{}", ack.id, recovered.unwrap_or_default(), at.unwrap_or_default())
+            let stale = ack.stale.map(|stale| format!(" stale {stale}"));
+            let [recovered, stale, at] = [recovered, stale, at].map(Option::unwrap_or_default);
+            let sparse = if ack.sparse == Some(true) { " sparse" } else { "" };
+            format!("ack {}{recovered}{stale}{at}{sparse}", ack.id)
         }
         Frame::Publish(p) => {
             let number = p.offset.map(|offset| format!(" #{offset}")).unwrap_or_default();

@@ -199,13 +199,13 @@ pub(crate) fn describe(frame: &Frame<'_>) -> Json {
         Frame::Refresh(Refresh { id, token }) => {
             keys.of("refresh").put("id", id).put("token", token);
         }
-        Frame::Ack(Ack { id, epoch, offset, recovered, reason }) => {
+        Frame::Ack(Ack { id, epoch, offset, recovered, reason, stale, sparse }) => {
             keys.of("ack")
                 .put("id", id)
                 .opt("epoch", epoch)
                 .opt("offset", offset)
                 .opt("recovered", recovered);
-            keys.opt("reason", reason);
+            keys.opt("reason", reason).opt("stale", stale).opt("sparse", sparse);
         }
         Frame::Error(ErrorFrame { id, code, message, temporary }) => {
             keys.of("error")
@@ -256,6 +256,7 @@ impl Keys {
             event,
             format,
             key,
+            version,
             idempotency_key,
             tags,
             offset,
@@ -272,7 +273,10 @@ impl Keys {
             Format::Json => Some("json"),
             Format::MsgPack => Some("msgpack"),
         };
-        self.opt("format", format).opt("key", key).opt("idempotency_key", idempotency_key);
+        self.opt("format", format)
+            .opt("key", key)
+            .opt("version", version)
+            .opt("idempotency_key", idempotency_key);
         let tags = tags.map(|tags| {
             tags.iter().map(|(key, value)| (key.to_owned(), value.into())).collect::<Map<_, _>>()
         });
@@ -465,6 +469,7 @@ impl<'r> Gen<'r> {
             event: self.maybe(Self::text),
             format: self.rng.pick(formats),
             key: self.maybe(Self::text),
+            version: self.maybe(Self::number),
             idempotency_key: self.maybe(Self::text),
             tags: self.from(|pool| &pool.tags),
             offset: self.maybe(Self::number),
@@ -551,6 +556,8 @@ impl<'r> Gen<'r> {
                 offset: self.maybe(Self::number),
                 recovered: self.maybe(|this| this.rng.one_in(2)),
                 reason: self.maybe(Self::text),
+                stale: self.maybe(|this| this.rng.one_in(2)),
+                sparse: self.maybe(|this| this.rng.one_in(2)),
             }),
             12 => Frame::Error(ErrorFrame {
                 id: self.number(),

@@ -10,7 +10,7 @@ use super::error::Error;
 use super::fields::{Fields, shorten, unknown};
 use super::history::{self, Since};
 use super::value::Value;
-use super::{Api, Kind};
+use super::{Api, Kind, MAX_KEY};
 use crate::engine::Engine;
 
 /// Every method. The last one, `batch`, is made of the others.
@@ -71,6 +71,8 @@ struct Publication {
     format: Format,
     event: Option<String>,
     key: Option<String>,
+    version: Option<u64>,
+    idempotency_key: Option<String>,
     /// A map in MessagePack.
     tags: Option<Vec<u8>>,
 }
@@ -205,26 +207,38 @@ impl Api {
         let publication = Arc::clone(publication);
         let outcome = self
             .ask_home(caller.shard, move |engine| {
-                let Publication { payload, format, event, key, tags } = &*publication;
+                let Publication { payload, format, event, key, version, idempotency_key, tags } =
+                    &*publication;
                 engine.command(&Command::Publish(Publish {
                     channel: &channel,
                     payload: Payload::from(&payload[..]),
                     event: event.as_deref(),
                     format: *format,
                     key: key.as_deref(),
+                    version: *version,
+                    idempotency_key: idempotency_key.as_deref(),
                     tags: tags.as_deref().and_then(Tags::new),
                     ..Publish::default()
                 }))
             })
-            .await?;
-        let (epoch, offset) = match outcome {
-            Outcome::Published(offset) => (None, offset),
-            Outcome::Kept { epoch, offset } => (Some(epoch), Some(offset)),
+            .await
+            .map_err(|error| match error.code {
+                // Of a publication, nothing else is what a namespace may not offer.
+                wire::ErrorCode::NOT_AVAILABLE => {
+                    Error { status: hyper::StatusCode::BAD_REQUEST, ..error.at("version") }
+                }
+                _ => error,
+            })?;
+        let (epoch, offset, stale) = match outcome {
+            Outcome::Published(offset) => (None, offset, None),
+            Outcome::Kept { epoch, offset } => (Some(epoch), Some(offset), None),
+            Outcome::Stale(newest) => (None, Some(newest), Some(true)),
             _ => unreachable!("a publication is answered as one"),
         };
         let epoch = epoch.map(|epoch| ("epoch".to_owned(), Value::from(&*epoch)));
         let offset = offset.map(|offset| ("offset".to_owned(), Value::from(offset)));
-        Ok(Value::Map(epoch.into_iter().chain(offset).collect()))
+        let stale = stale.map(|stale| ("stale".to_owned(), Value::Bool(stale)));
+        Ok(Value::Map(epoch.into_iter().chain(offset).chain(stale).collect()))
     }
 
     async fn history(&self, caller: Caller, mut fields: Fields) -> Result<Value, Error> {
@@ -442,6 +456,17 @@ fn close_code(fields: &mut Fields) -> Result<CloseCode, Error> {
 fn publication(fields: &mut Fields, kind: Kind) -> Result<Publication, Error> {
     let (payload, base64) = (fields.any("payload"), fields.text("payload_base64")?);
     let (event, key) = (fields.text("event")?, fields.text("key")?);
+    let version = fields.number("version", 0, wire::MAX_SAFE)?;
+    if version.is_some() && key.is_none() {
+        return Err(
+            fields.missing("key", "a string where there is a `version`: the version is one of the key")
+        );
+    }
+    let idempotency_key = fields.text("idempotency_key")?;
+    if idempotency_key.as_ref().is_some_and(|key| !(1..=MAX_KEY).contains(&key.len())) {
+        let message = format!("an idempotency_key is 1 to {MAX_KEY} bytes");
+        return Err(Error::invalid(fields.at("idempotency_key"), message));
+    }
     let format = match fields.text("format")?.as_deref() {
         None => None,
         Some("raw") => Some(Format::Raw),
@@ -486,7 +511,7 @@ fn publication(fields: &mut Fields, kind: Kind) -> Result<Publication, Error> {
             (bytes, format)
         }
     };
-    Ok(Publication { payload, format, event, key, tags })
+    Ok(Publication { payload, format, event, key, version, idempotency_key, tags })
 }
 
 fn tags(fields: &mut Fields) -> Result<Option<Vec<u8>>, Error> {

@@ -112,6 +112,16 @@ pub struct Total {
     pub users: u64,
 }
 
+/// What became of a message that the server has taken.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Published {
+    /// Where it stands, in channels that keep history; of a message that was dropped, the newest position.
+    pub position: Option<Position>,
+    /// It was dropped, since the channel keeps as new a version of its key.
+    pub stale: bool,
+}
+
 /// Where a publication stands in its channel's stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Position {

@@ -16,7 +16,7 @@ use pulse_core::{
 use tokio::sync::{Notify, oneshot, watch};
 
 use super::{
-    ConnectError, Disconnected, Event, History, Interruption, Member, Message, Options, Position,
+    ConnectError, Disconnected, Event, History, Interruption, Member, Message, Options, Position, Published,
     RequestError, ServerError, Status, Total, feed::Feed,
 };
 use crate::clock::Clock;
@@ -73,7 +73,7 @@ pub(super) enum Phase {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Reply {
     /// A publication was taken, or a wish about presence.
-    Done(Option<Position>),
+    Done(Published),
     /// About the members of a channel.
     Members(Page),
     /// About a channel's history.
@@ -280,13 +280,16 @@ impl Hub {
                         feed.push(Event::Presence(presence.into()));
                     }
                 }
-                CoreEvent::Acked { id, position } => {
-                    answer(waiters, id.get(), Ok(Reply::Done(position.map(Position::from))));
+                CoreEvent::Acked { id, position, stale } => {
+                    let published = Published { position: position.map(Position::from), stale };
+                    answer(waiters, id.get(), Ok(Reply::Done(published)));
                     room.notify_waiters();
                 }
                 CoreEvent::Answered { id, presence } => {
-                    let reply =
-                        presence.map_or(Reply::Done(None), |presence| Reply::Members(Page::from(&presence)));
+                    let reply = match presence {
+                        Some(presence) => Reply::Members(Page::from(&presence)),
+                        None => Reply::Done(Published::default()),
+                    };
                     answer(waiters, id.get(), Ok(reply));
                 }
                 CoreEvent::History { id, page } => {

@@ -22,6 +22,7 @@ pub struct Message {
     format: Format,
     event: Option<String>,
     key: Option<String>,
+    version: Option<u64>,
     idempotency_key: Option<String>,
     tags: Vec<(String, String)>,
     retry: bool,
@@ -76,6 +77,12 @@ impl Message {
         Self { key: Some(key.into()), ..self }
     }
 
+    /// Says how new it is among those with its [`key`](Self::key): where the channel keeps history, one that is not newer than
+    /// what is kept of the key is dropped, and its [`Published`](super::Published) says so.
+    pub fn version(self, version: u64) -> Self {
+        Self { version: Some(version), ..self }
+    }
+
     /// Adds a small fact beside the payload.
     pub fn tag(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.tags.push((name.into(), value.into()));
@@ -107,6 +114,7 @@ impl Message {
             event: self.event.as_deref(),
             format: self.format,
             key: self.key.as_deref(),
+            version: self.version,
             idempotency_key: self.idempotency_key.as_deref(),
             tags: &tags,
             retry: self.retry,

@@ -52,7 +52,7 @@ use stream::Trust;
 pub use endpoint::UrlError;
 pub use error::{ConnectError, Disconnected, RequestError, ServerError};
 pub use event::{
-    Change, DecodeError, Event, Gap, History, Member, Position, PresenceChange, Publication, Total,
+    Change, DecodeError, Event, Gap, History, Member, Position, PresenceChange, Publication, Published, Total,
 };
 pub use message::{EncodeError, Message};
 pub use pulse_core::client::{Backoff, HistoryOptions, SubscribeOptions, Token};
@@ -243,7 +243,7 @@ impl Client {
     /// # Errors
     /// [`InvalidChannel`](RequestError::InvalidChannel), [`TooLarge`](RequestError::TooLarge), or when the server refuses,
     /// does not answer in time, is lost or the client is closed.
-    pub async fn publish(&self, channel: &str, message: Message) -> Result<Option<Position>, RequestError> {
+    pub async fn publish(&self, channel: &str, message: Message) -> Result<Published, RequestError> {
         self.enqueue(channel, message).await?.await
     }
 
@@ -360,11 +360,11 @@ impl Client {
 pub struct Receipt(Waiting);
 
 impl Future for Receipt {
-    type Output = Result<Option<Position>, RequestError>;
+    type Output = Result<Published, RequestError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         Poll::Ready(match ready!(Pin::new(&mut self.0).poll(cx)) {
-            Ok(Ok(Reply::Done(position))) => Ok(position),
+            Ok(Ok(Reply::Done(published))) => Ok(published),
             Ok(Ok(other)) => unreachable!("{other:?} is no answer to a publication"),
             Ok(Err(error)) => Err(error),
             Err(_) => Err(RequestError::Closed { sent: true }),

@@ -162,6 +162,8 @@ fn rules(rules: &Rules) -> pulse_core::Rules {
         history_size: rules.history_size,
         history_bytes: rules.history_bytes,
         history_ttl_ms: rules.history_ttl,
+        history_per_key: rules.history_per_key,
         recovery: rules.recovery,
+        idempotency_window_ms: rules.idempotency_window,
     }
 }

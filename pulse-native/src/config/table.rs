@@ -157,8 +157,12 @@ settings! {
         history_bytes: u32 = 1_048_576, bytes(1_024, 1_073_741_824);
         /// Time for which a publication is kept, and a channel that nobody uses.
         history_ttl: u32 = 300_000, ms(1, 604_800_000);
+        /// Whether each channel keeps only the newest publication of each key, and those without a key as ever.
+        history_per_key: bool = false, Kind::Switch;
         /// Whether a subscriber that comes back gets what it missed, where there is history.
         recovery: bool = true, Kind::Switch;
+        /// Time for which a publication is known by its idempotency key, where there is history; 0 knows none.
+        idempotency_window: u32 = 300_000, ms(0, 86_400_000);
     }
 }
 

@@ -67,7 +67,7 @@ pub fn encode(frame: &Frame<'_>, out: &mut Vec<u8>) {
             );
         }
         Frame::Refresh(frame) => line!("refresh", frame, id, token),
-        Frame::Ack(frame) => line!("ack", frame, id, epoch, offset, recovered, reason),
+        Frame::Ack(frame) => line!("ack", frame, id, epoch, offset, recovered, reason, stale, sparse),
         Frame::Error(frame) => line!("error", frame, id, code, message, temporary),
         Frame::Disconnect(frame) => line!("disconnect", frame, code, reason, retry_ms),
         Frame::Ping { timestamp } => line!("ping", Beat { timestamp }, timestamp),
@@ -103,7 +103,7 @@ fn published(publish: &Publish<'_>, open: usize, out: &mut Vec<u8>) {
         out.truncate(start);
         binary("\"payload_b64\":", &bytes, out);
     }
-    puts!(out, publish, format, key, idempotency_key, tags, offset, time, client, user);
+    puts!(out, publish, format, key, version, idempotency_key, tags, offset, time, client, user);
 }
 
 /// Begins a pair; `name` has its quotes and its colon.

@@ -1,0 +1,179 @@
+//! Which publications are taken: none twice, by the name that its channel's home knows it by, and none that is older than what
+//! the channel keeps of the same key.
+//!
+//! The home decides, when the publication would get its number, and notes the name in the same turn: what was refused before is
+//! not known, and what is known was published.
+
+use alloc::vec::Vec;
+
+use crate::bytes::put_str;
+use crate::grant::Rules;
+use crate::history::EpochText;
+use crate::limits::IDEMPOTENCY_KEY_BYTES;
+use crate::peer::PeerMessage;
+use crate::repeats::Fate;
+use crate::wire::{Ack, ErrorCode, Publish};
+
+use super::commands::{Outcome, Refused};
+use super::publications::{Source, for_subscribers};
+use super::{Router, Slot};
+
+/// Who an idempotency key is of: the same key of somebody else is another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Publisher<'a> {
+    /// A client of whom the host has not said who it is. They cannot be told from each other, since a client that comes back has
+    /// another connection.
+    Somebody,
+    User(&'a str),
+    Host,
+}
+
+impl Publisher<'_> {
+    /// What the channel knows the publication by.
+    fn name(self, key: &str) -> Vec<u8> {
+        let mut name = Vec::new();
+        let (kind, user) = match self {
+            Self::Somebody => (0, ""),
+            Self::User(user) => (1, user),
+            Self::Host => (2, ""),
+        };
+        name.push(kind);
+        put_str(&mut name, user);
+        name.extend_from_slice(key.as_bytes());
+        name
+    }
+}
+
+/// What the home of a channel makes of a publication.
+struct Verdict {
+    epoch: u32,
+    /// As it is told: of a repeat, what was told of the first one.
+    fate: Fate,
+    /// Whether it is to be numbered and delivered.
+    is_new: bool,
+}
+
+/// Whether what a publication says for its guards is sound.
+pub(super) fn check_guards(request: &Publish<'_>, rules: &Rules) -> Result<(), (ErrorCode, &'static str)> {
+    let &Publish { key, version, idempotency_key, .. } = request;
+    if idempotency_key.is_some_and(|key| !(1..=IDEMPOTENCY_KEY_BYTES).contains(&key.len())) {
+        Err((ErrorCode::INVALID_FRAME, "an idempotency_key is 1 to 255 bytes"))
+    } else if version.is_some() && key.is_none() {
+        Err((ErrorCode::INVALID_FRAME, "a version is one of a key: send the key too"))
+    } else if version.is_some() && rules.history().is_none() {
+        // To take it unguarded would be found out by the first stale one.
+        Err((ErrorCode::NOT_AVAILABLE, "this namespace keeps no history to compare versions with"))
+    } else {
+        Ok(())
+    }
+}
+
+impl Router {
+    /// What the home is to know a client's publication by; empty for nothing.
+    pub(super) fn name_at_home(&self, slot: Slot, request: &Publish<'_>, rules: &Rules) -> Vec<u8> {
+        match request.idempotency_key {
+            Some(key) if rules.is_idempotent() => {
+                let user = self.users.get(&slot);
+                user.map_or(Publisher::Somebody, |user| Publisher::User(user)).name(key)
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// At home: decides about a publication that is kept. If it is new, the caller delivers it in this turn.
+    fn judge_publication(&mut self, channel: u32, publication: &Publish<'_>, name: &[u8]) -> Verdict {
+        let (epoch, top) = self.channels.get(channel).position();
+        let now = self.now.mono;
+        if !name.is_empty()
+            && let Some(fate) = self.histories.fate(channel, now, name)
+        {
+            return Verdict { epoch, fate, is_new: false };
+        }
+        let stale = publication.key.zip(publication.version).is_some_and(|(key, version)| {
+            let newest = self.histories.get(channel, now).version(key);
+            newest.is_some_and(|newest| version <= newest)
+        });
+        let fate = Fate { offset: if stale { top } else { top + 1 }, stale };
+        if !name.is_empty() {
+            // Of a stale one too: what it was older than may have gone when it comes again.
+            self.histories.note_fate(channel, now, name, fate);
+        }
+        Verdict { epoch, fate, is_new: !stale }
+    }
+
+    /// At home: does what was decided.
+    fn settle_publication(&mut self, channel: u32, publication: &Publish<'_>, verdict: &Verdict) {
+        if verdict.is_new {
+            let meta = self.meta(channel, self.policy(channel), publication.key);
+            self.deliver(channel, Source::Publication(publication), meta);
+        } else {
+            self.vacate(channel);
+        }
+    }
+
+    /// At home: a client of this router publishes into a channel that keeps history.
+    pub(super) fn publish_to_keep(
+        &mut self,
+        slot: Slot,
+        id: Option<u64>,
+        publication: &Publish<'_>,
+        name: &[u8],
+    ) {
+        let Some(channel) = self.channel_to_keep(publication.channel) else {
+            let message = "limits.max_channels is reached";
+            return self.refuse(slot, id.unwrap_or(0), ErrorCode::LIMIT_EXCEEDED, message);
+        };
+        let verdict = self.judge_publication(channel, publication, name);
+        self.stats.publications += u64::from(verdict.is_new);
+        if let Some(id) = id {
+            let Verdict { epoch, fate: Fate { offset, stale }, .. } = verdict;
+            self.tell_ack(
+                slot,
+                Ack { id, stale: stale.then_some(true), ..Ack::default() },
+                Some((epoch, offset)),
+            );
+        }
+        self.settle_publication(channel, publication, &verdict);
+    }
+
+    /// At home: a client of a leaf publishes into a channel that keeps history.
+    pub(super) fn on_publish_to_keep(
+        &mut self,
+        from: u16,
+        ticket: u64,
+        name: &[u8],
+        publication: &Publish<'_>,
+    ) {
+        let Some(channel) = self.channel_to_keep(publication.channel) else {
+            // Who wants no answer is not told, but it is counted.
+            self.stats.dropped_between += u64::from(ticket == 0);
+            if ticket != 0 {
+                self.say(from, PeerMessage::Refused { ticket, code: ErrorCode::LIMIT_EXCEEDED.0 });
+            }
+            return;
+        };
+        let verdict = self.judge_publication(channel, publication, name);
+        if ticket != 0 {
+            let Verdict { epoch, fate: Fate { offset, stale }, .. } = verdict;
+            self.say(from, PeerMessage::Accepted { ticket, position: Some((epoch, offset)), stale });
+        }
+        self.settle_publication(channel, publication, &verdict);
+    }
+
+    /// At home: the host publishes into a channel that keeps history.
+    pub(super) fn host_publish_to_keep(&mut self, publish: &Publish<'_>) -> Result<Outcome, Refused> {
+        let Some(channel) = self.channel_to_keep(publish.channel) else {
+            let message = "limits.max_channels is reached";
+            return Err(Refused { code: ErrorCode::LIMIT_EXCEEDED, message });
+        };
+        let key = publish.idempotency_key.filter(|_| self.rulebook.rules(publish.channel).is_idempotent());
+        let name = key.map(|key| Publisher::Host.name(key)).unwrap_or_default();
+        let publication = for_subscribers(publish);
+        let verdict = self.judge_publication(channel, &publication, &name);
+        self.stats.publications += u64::from(verdict.is_new);
+        self.settle_publication(channel, &publication, &verdict);
+        let Fate { offset, stale } = verdict.fate;
+        let epoch = EpochText::new(verdict.epoch).as_str().into();
+        Ok(if stale { Outcome::Stale(offset) } else { Outcome::Kept { epoch, offset } })
+    }
+}
