@@ -77,17 +77,34 @@ fn what_gave_way_on_purpose_is_told_and_not_asked_for() {
 }
 
 #[test]
-fn a_number_that_is_missing_by_design_is_no_loss() {
+fn where_only_the_newest_of_each_key_is_kept_a_hole_is_no_loss() {
+    let sparse = |frame| {
+        let Frame::Ack(ack) = frame else { unreachable!("it is an ack") };
+        Frame::Ack(wire::Ack { sparse: Some(true), ..ack })
+    };
     let mut s = Script::open();
     s.subscribe("a");
     s.writes();
-    let Frame::Ack(ack) = subscribed(1, 4, None) else { unreachable!("it is one") };
-    let sparse = Frame::Ack(wire::Ack { sparse: Some(true), ..ack });
-    s.tell(&[sparse, publication("a", "seven", Some(7)), publication("a", "seven", Some(7))]);
-    assert_eq!((s.events(), s.writes()), (vec!["subscribed 1".into(), "got 1 seven".into()], vec![]));
-    s.client.closed(None);
-    s.sleep();
-    assert_eq!(s.greet(), ["connect, subscribe 1 a after e1/7"]);
+    s.tell(&[
+        sparse(subscribed(1, 4, None)),
+        publication("a", "seven", Some(7)),
+        publication("a", "six", Some(6)),
+    ]);
+    assert_eq!(
+        (s.events(), s.writes()),
+        (vec!["subscribed 1".into(), "got 1 seven".into()], vec![]),
+        "they rise"
+    );
+    // A gap is one, and what follows has holes again.
+    s.tell(&[gap("overloaded", Some(2))]);
+    assert_eq!(s.writes(), ["unsubscribe a, subscribe 1 a after e1/7"]);
+    s.tell(&[
+        sparse(subscribed(1, 20, Some(true))),
+        publication("a", "ten", Some(10)),
+        publication("a", "x", Some(20)),
+    ]);
+    assert_eq!(s.events(), ["subscribed 1 recovered true", "got 1 ten", "got 1 x"]);
+    assert_eq!(s.writes(), [""; 0]);
 }
 
 #[test]

@@ -298,7 +298,6 @@ impl Client {
 fn settle(sub: &mut Subscription, ack: &Ack<'_>) -> Option<Missing> {
     let latest = sub.request().latest.unwrap_or(0);
     sub.activate();
-    sub.sparse = ack.sparse == Some(true);
     let had = sub.position.take();
     let at = ack.epoch.zip(ack.offset).map(|(epoch, offset)| Position { epoch: epoch.into(), offset });
     if ack.recovered == Some(true) {
@@ -308,6 +307,9 @@ fn settle(sub: &mut Subscription, ack: &Ack<'_>) -> Option<Missing> {
             (Some(had), _) => Some(had),
             (None, at) => at,
         };
+        if ack.sparse == Some(true) {
+            sub.expect_holes(0);
+        }
         return None;
     }
     let same =
@@ -317,6 +319,9 @@ fn settle(sub: &mut Subscription, ack: &Ack<'_>) -> Option<Missing> {
         None => Missing::default(),
     };
     sub.begin(at, latest);
+    if ack.sparse == Some(true) {
+        sub.expect_holes(latest);
+    }
     (ack.recovered == Some(false)).then_some(missing)
 }
 

@@ -130,8 +130,6 @@ pub(super) struct Subscription {
     until: u64,
     /// How many publications the application was told to miss and did not miss yet.
     told: u64,
-    /// Whether numbers are missing by design, so that none of them says anything.
-    pub(super) sparse: bool,
     pub(super) state: State,
     /// Whether a request was sent on this connection, so that the server may know of the subscription.
     pub(super) asked: bool,
@@ -166,15 +164,21 @@ impl Subscription {
         self.position = at.map(|at| Position { offset: at.offset.saturating_sub(latest), ..at });
     }
 
+    /// Numbers are missing by design: the newest that were asked for may be any, and only a gap says that something is lost.
+    pub(super) fn expect_holes(&mut self, latest: u64) {
+        if latest > 0
+            && let Some(position) = &mut self.position
+        {
+            position.offset = 0;
+        }
+        self.until = u64::MAX;
+    }
+
     /// Judges a publication by its number, and takes its place if it is the next.
     pub(super) fn arrive(&mut self, offset: Option<u64>) -> Arrival {
         let (Some(position), Some(offset)) = (&mut self.position, offset) else { return Arrival::New };
         if offset <= position.offset {
             return Arrival::Repeated;
-        }
-        if self.sparse {
-            position.offset = offset;
-            return Arrival::New;
         }
         let missing = offset - position.offset.max(self.until.min(offset - 1)) - 1;
         match self.told.checked_sub(missing) {
@@ -233,7 +237,6 @@ impl Subscriptions {
             position: options.recover.map(Position::from),
             until: 0,
             told: 0,
-            sparse: false,
             state: State::Due,
             asked: false,
             attempt: 0,

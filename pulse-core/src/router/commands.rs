@@ -114,18 +114,22 @@ pub enum Command<'a> {
 pub enum Outcome {
     /// Published, with this number; `None` where nobody is subscribed, so that nothing was numbered.
     Published(Option<u64>),
-    /// Published and kept, at this position; of a repeat under the same idempotency key, the position of the first one.
+    /// Published and kept, at this position. Of a repeat under the same idempotency key, the position of the first one.
     Kept {
         /// Of the channel's history, as clients are told it.
         epoch: Box<str>,
         /// The publication's number.
         offset: u64,
     },
+    /// Not published, because the channel keeps as new a version of the publication's `key`, or a newer one.
+    Stale {
+        /// Of the channel's history, as clients are told it.
+        epoch: Box<str>,
+        /// The number of the newest publication.
+        offset: u64,
+    },
     /// A `history` frame with the answer, its length in front.
     History(Vec<u8>),
-    /// Not published, because the channel has as new a version of the publication's `key`, or a newer one; the number of the
-    /// newest publication.
-    Stale(u64),
     /// So many connections of this router were subscribed, unsubscribed or ended.
     Connections(u64),
     /// A `presence` frame with the answer, its length in front.

@@ -174,6 +174,6 @@ impl Router {
         self.settle_publication(channel, &publication, &verdict);
         let Fate { offset, stale } = verdict.fate;
         let epoch = EpochText::new(verdict.epoch).as_str().into();
-        Ok(if stale { Outcome::Stale(offset) } else { Outcome::Kept { epoch, offset } })
+        Ok(if stale { Outcome::Stale { epoch, offset } } else { Outcome::Kept { epoch, offset } })
     }
 }

@@ -232,7 +232,7 @@ impl Api {
         let (epoch, offset, stale) = match outcome {
             Outcome::Published(offset) => (None, offset, None),
             Outcome::Kept { epoch, offset } => (Some(epoch), Some(offset), None),
-            Outcome::Stale(newest) => (None, Some(newest), Some(true)),
+            Outcome::Stale { epoch, offset } => (Some(epoch), Some(offset), Some(true)),
             _ => unreachable!("a publication is answered as one"),
         };
         let epoch = epoch.map(|epoch| ("epoch".to_owned(), Value::from(&*epoch)));
