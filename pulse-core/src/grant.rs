@@ -55,6 +55,9 @@ pub struct Rules {
     pub history_ttl_ms: u32,
     /// Whether a subscriber that comes back gets what it missed, where there is history.
     pub recovery: bool,
+    /// Whether what is kept is on disk before anybody gets it, where there is history: the host stores it
+    /// ([`Effect::Store`](crate::Effect::Store)).
+    pub durable: bool,
 }
 
 impl Default for Rules {
@@ -69,6 +72,7 @@ impl Default for Rules {
             history_bytes: 1 << 20,
             history_ttl_ms: 300_000,
             recovery: true,
+            durable: false,
         }
     }
 }
@@ -82,6 +86,11 @@ impl Rules {
             bytes: history_bytes as usize,
             ttl_ms: history_ttl_ms.into(),
         })
+    }
+
+    /// Whether publications are on disk before anybody gets them.
+    pub(crate) fn stores(&self) -> bool {
+        self.durable && self.history_size > 0
     }
 }
 

@@ -8,8 +8,9 @@ use crate::grant::is_channel_name;
 use crate::peer::PresenceRequest;
 use crate::presence::ClientName;
 use crate::wire::{CloseCode, ErrorCode, PresenceAction, Publish, Unsubscribed};
-use crate::{Dialect, PeerId};
+use crate::{Dialect, PeerId, Ticket};
 
+use super::durable::Asker;
 use super::presence::Settled;
 use super::publications::{Source, for_subscribers};
 use super::session::State;
@@ -101,6 +102,8 @@ pub enum Command<'a> {
 pub enum Outcome {
     /// Published, with this number; `None` where nobody is subscribed, so that nothing was numbered.
     Published(Option<u64>),
+    /// It is published once it is stored: [`Effect::Settled`](crate::Effect::Settled) with this ticket tells what became of it.
+    Storing(Ticket),
     /// So many connections of this router were subscribed, unsubscribed or ended.
     Connections(u64),
     /// A `presence` frame with the answer, its length in front.
@@ -170,7 +173,12 @@ impl Router {
         if known.is_some_and(|channel| self.crowded_leaf(channel).is_some()) {
             return Err(Refused::new(ErrorCode::SERVER_ERROR));
         }
-        let keeps = self.rulebook.rules(publish.channel).history().is_some();
+        let rules = self.rulebook.rules(publish.channel);
+        let keeps = rules.history().is_some();
+        if rules.stores() && self.storing.is_crowded() {
+            let message = "too much waits for the disk";
+            return Err(Refused { code: ErrorCode::LIMIT_EXCEEDED, message });
+        }
         let known = if keeps { self.channel_to_keep(publish.channel) } else { known };
         if known.is_none() && keeps {
             let message = "limits.max_channels is reached";
@@ -178,6 +186,11 @@ impl Router {
         }
         self.stats.publications += 1;
         let Some(channel) = known else { return Ok(Outcome::Published(None)) };
+        if rules.stores() {
+            let ticket = self.next_ticket();
+            self.store(channel, &for_subscribers(publish), Asker::Host { ticket });
+            return Ok(Outcome::Storing(ticket));
+        }
         let meta = self.meta(channel, self.policy(channel), publish.key);
         self.deliver(channel, Source::Publication(&for_subscribers(publish)), meta);
         Ok(Outcome::Published(Some(self.channels.get(channel).offset)))

@@ -100,8 +100,8 @@ impl Router {
     /// presence, what it was not sent yet and requests that wait. At most `limits.queue_bytes` and twice the largest transport
     /// message, and about 300 bytes for each subscription with its presence data.
     ///
-    /// `false`, and nothing appended, if it cannot move now: it is closing or gone, another router still has to answer it, or
-    /// the turn is not drained.
+    /// `false`, and nothing appended, if it cannot move now: it is closing or gone, another router or the store still has to
+    /// answer it, or the turn is not drained.
     ///
     /// ```
     /// use pulse_core::{Config, Dialect, Link, Now, Router, Seed};
@@ -189,7 +189,12 @@ impl Router {
     }
 
     /// Appends the channels that are at home here, with their positions and their members. Import them before the sessions.
-    pub fn export_channels(&self, out: &mut Vec<u8>) {
+    ///
+    /// `false`, and nothing appended, while publications wait for the store: their numbers are taken, but nobody has them yet.
+    pub fn export_channels(&self, out: &mut Vec<u8>) -> bool {
+        if self.is_storing() {
+            return false;
+        }
         out.extend_from_slice(&[CHANNELS, VERSION]);
         let now = self.now.mono;
         put_u64(out, self.channels.num_home() as u64);
@@ -215,6 +220,7 @@ impl Router {
                 put_bytes(out, frame);
             }
         }
+        true
     }
 
     /// Takes over channels that another router has exported, as far as they are at home here; one that is in use here already
@@ -231,7 +237,7 @@ impl Router {
             {
                 continue;
             }
-            let channel = self.create_channel(hash, name);
+            let channel = self.make_channel(hash, name);
             let entry = self.channels.get_mut(channel);
             (entry.epoch, entry.offset) = (epoch, offset);
             for Gone { client, user, data, grace } in members {
@@ -259,7 +265,7 @@ impl Router {
         }
     }
 
-    /// Whether another router has to answer this connection.
+    /// Whether another router or the store has to answer this connection.
     fn is_asking(&self, conn: ConnId) -> bool {
         let slot = conn.slot();
         let asks = |asked: &Asked| match asked {
@@ -271,7 +277,7 @@ impl Router {
                 .get(channel)
                 .is_some_and(|joining| joining.acks.iter().any(|ack| ack.slot == slot)),
         };
-        self.outboxes.iter().any(|outbox| outbox.open().any(asks))
+        self.storing.owes(conn) || self.outboxes.iter().any(|outbox| outbox.open().any(asks))
     }
 
     /// Subscribes a connection as it was.
@@ -389,6 +395,13 @@ fn read_session(bytes: &[u8]) -> Result<Session<'_>, ImportError> {
     Ok(Session { dialect, open, client, user, subscriptions, blocked, kept, waiting })
 }
 
+/// Whether a frame may be kept as the publication of this number.
+pub(super) fn is_kept_frame(frame: &[u8], channel: &str, number: u64) -> bool {
+    publication(frame).is_ok_and(|publication| {
+        publication.offset == Some(number) && publication.time.is_some() && publication.channel == channel
+    })
+}
+
 fn read_channels(bytes: &[u8]) -> Result<Vec<Channel<'_>>, ImportError> {
     let mut r = open(bytes, CHANNELS)?;
     let mut channels = Vec::new();
@@ -410,12 +423,7 @@ fn read_channels(bytes: &[u8]) -> Result<Vec<Channel<'_>>, ImportError> {
         }
         let first = (offset + 1).checked_sub(kept.len() as u64).ok_or(ImportError::Malformed)?;
         for (number, Kept { frame, .. }) in (first..).zip(&kept) {
-            let is_it = publication(frame).is_ok_and(|publication| {
-                publication.offset == Some(number)
-                    && publication.time.is_some()
-                    && publication.channel == name
-            });
-            if !is_it {
+            if !is_kept_frame(frame, name, number) {
                 return Err(ImportError::Malformed);
             }
         }

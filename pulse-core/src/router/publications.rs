@@ -7,6 +7,7 @@ use crate::queue::Meta;
 use crate::wire::{self, Ack, ErrorCode, Frame, Gap, Publish, Split};
 use crate::{Answer, BadParcel, Dialect, Request};
 
+use super::durable::Asker;
 use super::requests::{Flow, judge};
 use super::{Message, Router, Shared, Slot};
 
@@ -55,12 +56,20 @@ impl Router {
         if let Some(leaf) = known.and_then(|channel| self.crowded_leaf(channel)) {
             return self.wait_for_peer(slot, leaf);
         }
+        if rules.stores() && self.storing.is_crowded() {
+            return self.wait_for_store(slot);
+        }
         let known = if rules.history().is_some() { self.channel_to_keep(request.channel) } else { known };
         if known.is_none() && rules.history().is_some() {
             self.refuse(slot, id, ErrorCode::LIMIT_EXCEEDED, "limits.max_channels is reached");
             return Flow::On;
         }
         self.stats.publications += 1;
+        if let (true, Some(channel)) = (rules.stores(), known) {
+            let conn = self.id(slot);
+            self.store(channel, &publication, Asker::Client { conn, id: request.id });
+            return Flow::On;
+        }
         if let Some(id) = request.id {
             let position = known.and_then(|channel| self.next_position(channel));
             self.tell_ack(slot, Ack { id, ..Ack::default() }, position);

@@ -163,5 +163,7 @@ fn rules(rules: &Rules) -> pulse_core::Rules {
         history_bytes: rules.history_bytes,
         history_ttl_ms: rules.history_ttl,
         recovery: rules.recovery,
+        // The server has nothing to store with.
+        durable: false,
     }
 }
