@@ -7,6 +7,7 @@ use std::process::Stdio;
 
 use e2e_support::process::{Process, Subscriber, pulse, run, run_with_input};
 use e2e_support::{Peer, publish};
+use pulse_core::wire::{Frame, Presence, Value as Packed};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -47,6 +48,90 @@ fn a_payload_from_standard_input_may_be_anything() {
     let (code, _, errors) = run_with_input(&["pub", "--url", &server.url(), "c", "-"], b"\0\xff");
     assert_eq!((code, errors.as_str()), (Some(0), ""));
     assert_eq!(parsed(subscriber.line()), json!({"channel": "c", "payload_b64": "AP8="}));
+}
+
+#[test]
+fn a_payload_may_be_a_file_or_json_that_becomes_messagepack() {
+    let server = Process::serve(&[]);
+    let mut subscriber = Subscriber::start(&server.url(), &["c"], &[]);
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
+    let (code, _, said) = run(&["pub", "--url", &server.url(), "c", "--file", file]);
+    assert_eq!((code, said.as_str()), (Some(0), ""));
+    let expected = std::fs::read_to_string(file).expect("the manifest is text");
+    assert_eq!(parsed(subscriber.line())["payload"], expected);
+    let (code, _, said) = run(&["pub", "--url", &server.url(), "--format", "msgpack", "c", "[1,\"a\"]"]);
+    assert_eq!((code, said.as_str()), (Some(0), ""));
+    let expected = json!({"channel": "c", "payload_b64": "kgGhYQ==", "format": "msgpack"});
+    assert_eq!(parsed(subscriber.line()), expected);
+    let (code, _, said) = run(&["pub", "--url", &server.url(), "c", "--file", "no/such/file"]);
+    assert_eq!(code, Some(1));
+    assert!(said.contains("cannot open no/such/file"), "{said}");
+}
+
+#[test]
+fn every_line_of_the_input_may_be_a_message() {
+    let server = Process::serve(&[]);
+    let mut subscriber = Subscriber::start(&server.url(), &["c"], &[]);
+    // More than are under way at once, an empty one among them, and the last one without an end.
+    let payloads: Vec<String> =
+        (0..1000).map(|n| if n == 7 { String::new() } else { format!("line {n}") }).collect();
+    let input = payloads.join("\n");
+    let arguments =
+        ["pub", "--url", &server.url(), "--lines", "--event", "e", "--key", "k", "--tag", "a=b", "c"];
+    let (code, _, said) = run_with_input(&arguments, input.as_bytes());
+    assert_eq!((code, said.as_str()), (Some(0), ""));
+    for payload in payloads {
+        let expected =
+            json!({"channel": "c", "payload": payload, "event": "e", "key": "k", "tags": {"a": "b"}});
+        assert_eq!(parsed(subscriber.line()), expected);
+    }
+    let (code, _, said) =
+        run_with_input(&["pub", "--url", &server.url(), "--lines", "--format", "json", "c"], b"{}\nno\n{}\n");
+    assert_eq!(code, Some(2));
+    assert!(said.starts_with("pulse: line 2 of standard input: the payload is no JSON: "), "{said}");
+    assert_eq!(parsed(subscriber.line())["payload"], json!({}));
+}
+
+#[test]
+fn who_is_present_is_printed_as_a_json_object_a_line() {
+    let server = Process::serve(&[]);
+    let mut member = Peer::v1(server.addr);
+    member.send(&[e2e_support::subscribe(1, "room")]);
+    member.expect(&e2e_support::ack(1));
+    let ask = |arguments: &[&str]| {
+        let (code, out, said) = run(&[&["presence", "--url", &server.url(), "room"], arguments].concat());
+        assert_eq!((code, said.as_str()), (Some(0), ""));
+        out
+    };
+    assert_eq!(ask(&[]), "");
+    let value = Packed::new(b"\x81\xa1n\x01").expect("this is a value");
+    let join = Presence { id: 2, channel: "room", data: Some(value), ..Presence::default() };
+    member.send(&[Frame::Presence(join)]);
+    // It is told of itself, too.
+    while member.frame().decoded() != e2e_support::ack(2) {}
+    let line = parsed(Some(ask(&[])));
+    assert_eq!(line["data"], json!({"n": 1}));
+    assert!(line["client"].as_str().is_some_and(|id| id.len() == 16), "{line}");
+    assert_eq!(ask(&["--count"]), "{\"clients\":1,\"users\":1}\n");
+    let (code, _, said) = run(&["presence", "--url", &server.url(), "$no"]);
+    assert_eq!(code, Some(1));
+    assert!(said.starts_with("pulse: cannot ask who is in $no: the channel name is not allowed: "), "{said}");
+}
+
+#[test]
+fn a_subscriber_may_come_back_whenever_the_server_does() {
+    let server = Process::serve(&["--server-retry-spread-ms", "0"]);
+    let (addr, url) = (server.addr, server.url());
+    let mut subscriber = Subscriber::start(&url, &["c"], &["--reconnect"]);
+    server.signal(Signal::TERM);
+    assert!(server.wait().0.success());
+    let port = addr.port().to_string();
+    let server = Process::serve(&["--port", &port]);
+    subscriber.wait_until_it_says("subscribed to c again");
+    let (code, _, said) = run(&["pub", "--url", &url, "c", "back"]);
+    assert_eq!((code, said.as_str()), (Some(0), ""));
+    assert_eq!(parsed(subscriber.line())["payload"], "back");
+    drop(server);
 }
 
 #[test]
@@ -127,7 +212,7 @@ fn what_the_server_refuses_is_told_with_its_code() {
     let (code, out, said) = run(&["sub", "--url", &server.url(), "$internal"]);
     assert_eq!((code, out.as_str()), (Some(1), ""));
     assert!(
-        said.starts_with("pulse: cannot subscribe to $internal: error 1002 (invalid_channel): "),
+        said.starts_with("pulse: cannot subscribe to $internal: the channel name is not allowed: "),
         "{said}"
     );
     let (code, _, said) = run(&["pub", "--url", &server.url(), "c", &"x".repeat(65_537)]);
@@ -159,7 +244,10 @@ fn what_makes_no_sense_ends_with_code_2() {
         &["pub", "c"],
         &["sub", "--count", "0", "c"],
         &["sub", "--url", "http://127.0.0.1/ws", "c"],
-        &["pub", "--url", "wss://example.com/ws", "c", "x"],
+        &["pub", "--ca", "nowhere.pem", "--url", "wss://127.0.0.1/ws", "c", "x"],
+        &["pub", "--file", "x", "c", "x"],
+        &["pub", "--tag", "x", "c", "x"],
+        &["presence"],
         &["pub", "--format", "json", "c", "{hello}"],
         &["pub", "--format", "yaml", "c", "x"],
     ] {
@@ -167,13 +255,13 @@ fn what_makes_no_sense_ends_with_code_2() {
         assert_eq!((code, out.as_str()), (Some(2), ""), "{arguments:?}: {said}");
         assert!(!said.is_empty(), "{arguments:?}");
     }
-    let (_, _, said) = run(&["pub", "--url", "wss://example.com/ws", "c", "x"]);
-    assert!(said.contains("has no TLS"), "{said}");
+    let (_, _, said) = run(&["pub", "--ca", "nowhere.pem", "--url", "wss://127.0.0.1/ws", "c", "x"]);
+    assert!(said.contains("nowhere.pem") && said.contains("PEM"), "{said}");
 }
 
 #[test]
 fn help_teaches_by_examples() {
-    for command in ["sub", "pub"] {
+    for command in ["sub", "pub", "presence"] {
         let (code, help, _) = run(&[command, "--help"]);
         assert_eq!(code, Some(0));
         assert!(

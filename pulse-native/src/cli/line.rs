@@ -3,8 +3,7 @@
 use std::fmt::Write as _;
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use pulse_core::wire::Format;
-use pulse_native::client::Publication;
+use pulse_native::client::{Format, Publication};
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
@@ -48,7 +47,7 @@ fn shown(publication: &Publication) -> String {
 }
 
 /// Text without anything that a terminal obeys: control characters, and those that turn the direction of writing.
-fn visible(text: &str) -> String {
+pub(crate) fn visible(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for char in text.chars() {
         match char {

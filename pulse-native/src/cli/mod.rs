@@ -2,11 +2,13 @@
 //!
 //! Flags for settings come from the table in [`pulse_native::config`]; each subcommand has a file of its own.
 
+mod bench;
 mod check_config;
 mod dev_cert;
 mod documents;
 mod flags;
 mod line;
+mod presence;
 mod publish;
 mod reload;
 mod remote;
@@ -47,9 +49,15 @@ enum Command {
     /// Print what is published in channels.
     #[command(after_help = sub::AFTER)]
     Sub(sub::Sub),
-    /// Publish a message into a channel.
+    /// Publish messages into a channel.
     #[command(name = "pub", after_help = publish::AFTER)]
     Publish(publish::Publish),
+    /// Print who is present in a channel.
+    #[command(after_help = presence::AFTER)]
+    Presence(presence::Presence),
+    /// Measure a server, or this machine.
+    #[command(after_help = bench::AFTER)]
+    Bench(bench::Bench),
     /// Make a certificate for trying TLS out.
     #[command(after_help = dev_cert::AFTER)]
     DevCert(dev_cert::DevCert),
@@ -76,6 +84,8 @@ Examples:
   PULSE_LIMITS_MAX_CONNECTIONS=5000 pulse     a setting from the environment
   pulse sub chat:lobby                        print what is published there
   pulse pub chat:lobby 'hello, world'         publish
+  pulse presence chat:lobby                   print who is there
+  pulse bench                                 what this machine can do
   pulse default-config > pulse.toml           a file to begin with
   pulse check-config pulse.toml               what it means, or what is wrong with it
 
@@ -95,6 +105,8 @@ pub(crate) fn run() -> ExitCode {
         Some(Command::Serve(serve)) => serve.run(),
         Some(Command::Sub(sub)) => sub.run(),
         Some(Command::Publish(publish)) => publish.run(),
+        Some(Command::Presence(presence)) => presence.run(),
+        Some(Command::Bench(bench)) => bench.run(),
         Some(Command::DevCert(dev_cert)) => dev_cert.run(),
         Some(Command::CheckConfig(check)) => check.run(),
         Some(Command::DefaultConfig) => documents::default_config(),

@@ -3,13 +3,18 @@
 //! Publications go to standard output, everything else to standard error. How a publication looks is in `line`.
 
 use std::{
+    convert::Infallible,
+    future::poll_fn,
     io::{self, IsTerminal as _},
+    pin::Pin,
     process::ExitCode,
+    task::Poll,
     thread,
 };
 
 use clap::Args;
-use pulse_native::client::{Client, Event};
+use futures_core::Stream as _;
+use pulse_native::client::{Client, Event, Options, RequestError, Status, Subscription};
 use rustix::event::{PollFd, PollFlags, poll};
 use tokio::{
     io::{AsyncWriteExt as _, Stdout, stdout},
@@ -32,6 +37,7 @@ Examples:
   pulse sub chat:lobby news                several channels
   pulse sub --count 1 deploy:done          wait for one message
   pulse sub sensors | jq .payload          in a pipe, every line is a JSON object
+  pulse sub --reconnect news               come back whenever the server does
   pulse sub --url ws://10.0.0.5/ws news    another server
 
 On a terminal a line is the channel, the event's name if it has one, and the payload: text as text, anything else in
@@ -41,7 +47,7 @@ that is neither is `payload_b64`, in base64.
 
 Exit codes:
   0  --count is reached, Ctrl-C, or nobody reads the output any more
-  1  the server cannot be reached, refuses, or is gone
+  1  the server cannot be reached, refuses, or is gone for good (without --reconnect: is gone)
   2  the command line is wrong";
 
 /// Which channels to print, and for how long.
@@ -53,6 +59,9 @@ pub(crate) struct Sub {
     /// Stop after this many publications.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) count: Option<u64>,
+    /// Connect again when the connection is lost, for as long as it takes.
+    #[arg(long)]
+    pub(crate) reconnect: bool,
     #[command(flatten)]
     pub(crate) remote: Remote,
 }
@@ -63,9 +72,11 @@ impl Sub {
     }
 
     async fn follow(self) -> Result<(), Failure> {
-        let mut client = self.remote.connect().await?;
+        let options = Options { reconnect: self.reconnect, ..Options::default() };
+        let client = self.remote.connect_with(options).await?;
         let done = tokio::select! {
-            done = self.print(&mut client) => done,
+            done = self.print(&client) => done,
+            never = tell_interruptions(&client) => match never {},
             _ = signal::ctrl_c() => Ok(()),
             () = nobody_reads() => Ok(()),
         };
@@ -73,24 +84,33 @@ impl Sub {
         done
     }
 
-    async fn print(&self, client: &mut Client) -> Result<(), Failure> {
+    async fn print(&self, client: &Client) -> Result<(), Failure> {
+        let mut subscriptions = Vec::new();
         for channel in &self.channels {
-            let refused =
-                |error| Failure::Failed(format!("cannot subscribe to {}: {error}", channel.escape_debug()));
-            client.subscribe(channel).await.map_err(refused)?;
+            match client.subscribe(channel).await {
+                Ok(subscription) => subscriptions.push(subscription),
+                Err(RequestError::Closed { .. }) => return Err(remote::lost(client.closed().await)),
+                Err(error) => {
+                    let channel = channel.escape_debug();
+                    return Err(Failure::Failed(format!("cannot subscribe to {channel}: {error}")));
+                }
+            }
             complain(format_args!("subscribed to {channel}"));
         }
         let style = if io::stdout().is_terminal() { Style::Terminal } else { Style::Json };
         let mut left = self.count.unwrap_or(u64::MAX);
         let (mut out, mut lines) = (stdout(), Vec::new());
         while left > 0 {
-            let mut event = Some(client.next().await.map_err(|end| Failure::Failed(end.to_string()))?);
+            let mut event = next(&mut subscriptions).await;
+            if event.is_none() {
+                return Err(remote::lost(client.closed().await));
+            }
             // What has come together is written together.
-            while let Some(next) = event {
-                if take(next, style, &mut lines)? {
+            while let Some((channel, event_there)) = event {
+                if take(&channel, event_there, style, &mut lines)? {
                     left -= 1;
                 }
-                event = if left > 0 && lines.len() < CHUNK { client.try_next() } else { None };
+                event = if left > 0 && lines.len() < CHUNK { try_next(&mut subscriptions) } else { None };
             }
             match write(&mut out, &lines).await {
                 Ok(()) => lines.clear(),
@@ -104,8 +124,52 @@ impl Sub {
     }
 }
 
+/// What happens next in any of them, with the channel's name; `None` once one of them is over, which only the end of the
+/// client does without a word.
+async fn next(subscriptions: &mut [Subscription]) -> Option<(String, Event)> {
+    poll_fn(|cx| {
+        for subscription in &mut *subscriptions {
+            if let Poll::Ready(event) = Pin::new(&mut *subscription).poll_next(cx) {
+                return Poll::Ready(event.map(|event| (subscription.channel().to_owned(), event)));
+            }
+        }
+        Poll::Pending
+    })
+    .await
+}
+
+/// What has happened already in any of them.
+fn try_next(subscriptions: &mut [Subscription]) -> Option<(String, Event)> {
+    subscriptions.iter_mut().find_map(|subscription| {
+        let event = subscription.try_next()?;
+        Some((subscription.channel().to_owned(), event))
+    })
+}
+
+/// Says when the connection is lost and when it is back, for as long as the process lives.
+async fn tell_interruptions(client: &Client) -> Infallible {
+    let mut status = client.status();
+    let mut lost = false;
+    while status.changed().await.is_ok() {
+        match &*status.borrow_and_update() {
+            Status::Waiting { why, .. } if !lost => {
+                complain(format_args!("{why}; connecting again"));
+                lost = true;
+            }
+            Status::Connected { .. } if lost => {
+                complain("connected again");
+                lost = false;
+            }
+            _ => {}
+        }
+    }
+    // The client is over: what there is to say of that is said elsewhere.
+    std::future::pending().await
+}
+
 /// Appends the line of a publication, true if it is one; says everything else.
-fn take(event: Event, style: Style, lines: &mut Vec<u8>) -> Result<bool, Failure> {
+fn take(channel: &str, event: Event, style: Style, lines: &mut Vec<u8>) -> Result<bool, Failure> {
+    let channel = channel.escape_debug();
     match event {
         Event::Publication(publication) => {
             style.append(&publication, lines);
@@ -113,17 +177,20 @@ fn take(event: Event, style: Style, lines: &mut Vec<u8>) -> Result<bool, Failure
         }
         Event::Gap(gap) => {
             let count = gap.count.map_or_else(|| "some".to_owned(), |count| count.to_string());
-            let (channel, reason) = (gap.channel.escape_debug(), gap.reason.escape_debug());
+            let reason = gap.reason.escape_debug();
             complain(format_args!("{count} publications in {channel} were lost: {reason}"));
         }
-        Event::Unsubscribed(end) => {
-            let (channel, reason) = (end.channel.escape_debug(), end.reason.escape_debug());
-            let what =
-                format!("the server ended the subscription to {channel} with code {}: {reason}", end.code);
+        Event::Resumed { recovered: None } => {
+            complain(format_args!("subscribed to {channel} again; what came meanwhile was missed"));
+        }
+        Event::Unsubscribed { code, reason } => {
+            let code = code.map_or_else(String::new, |code| format!(" with code {}", code.0));
+            let reason = reason.escape_debug();
+            let what = format!("the server ended the subscription to {channel}{code}: {reason}");
             return Err(Failure::Failed(what));
         }
-        Event::Error(error) => complain(error),
-        // Nothing that this version prints.
+        Event::Retrying(error) => complain(format_args!("cannot subscribe to {channel} for now: {error}")),
+        // Who comes and goes is the business of `pulse presence`.
         _ => {}
     }
     Ok(false)

@@ -12,35 +12,26 @@ pub(super) struct Endpoint {
     port: u16,
     authority: String,
     target: String,
+    /// Whether it is reached over TLS.
+    secure: bool,
 }
 
-/// Why a URL is none that this client can connect to.
+/// A URL that this client cannot connect to, and what is wrong with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum UrlError {
-    /// It is no URL, or lacks something.
-    Invalid {
-        /// What was given.
-        url: String,
-        /// What is wrong with it.
-        what: &'static str,
-    },
-    /// It asks for TLS.
-    Tls {
-        /// What was given.
-        url: String,
-    },
+pub struct UrlError {
+    url: String,
+    what: &'static str,
 }
 
 impl Endpoint {
     pub(super) fn parse(url: &str) -> Result<Self, UrlError> {
-        let invalid = |what| UrlError::Invalid { url: url.to_owned(), what };
+        let invalid = |what| UrlError { url: url.to_owned(), what };
         let uri: Uri = url.parse().map_err(|_| invalid("it is no URL"))?;
-        match uri.scheme_str().map(str::to_ascii_lowercase).as_deref() {
-            Some("ws") => {}
-            Some("wss") => return Err(UrlError::Tls { url: url.to_owned() }),
-            _ => return Err(invalid("it has to begin with ws://")),
-        }
+        let secure = match uri.scheme_str().map(str::to_ascii_lowercase).as_deref() {
+            Some("ws") => false,
+            Some("wss") => true,
+            _ => return Err(invalid("it has to begin with ws:// or wss://")),
+        };
         let authority = uri.authority().ok_or_else(|| invalid("it names no host"))?;
         if authority.as_str().contains('@') {
             return Err(invalid("user and password have no place in it"));
@@ -50,6 +41,7 @@ impl Endpoint {
         }
         let host = authority.host();
         let port = match authority.as_str().strip_prefix(host) {
+            Some("") if secure => 443,
             Some("") => 80,
             _ => authority
                 .port_u16()
@@ -66,6 +58,7 @@ impl Endpoint {
             port,
             authority: authority.as_str().to_owned(),
             target: uri.path_and_query().map_or("/", |target| target.as_str()).to_owned(),
+            secure,
         })
     }
 
@@ -77,6 +70,11 @@ impl Endpoint {
     /// What to connect a socket to.
     pub(super) fn address(&self) -> (&str, u16) {
         (&self.host, self.port)
+    }
+
+    /// Whose certificate has to be shown, where there is TLS.
+    pub(super) fn secure_host(&self) -> Option<&str> {
+        self.secure.then_some(&self.host)
     }
 
     /// The `Host` header.
@@ -92,20 +90,8 @@ impl Endpoint {
 
 impl fmt::Display for UrlError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Invalid { url, what } => {
-                write!(
-                    f,
-                    "cannot connect to \"{}\": {what}, as in ws://127.0.0.1:8080/ws",
-                    url.escape_debug()
-                )
-            }
-            Self::Tls { url } => write!(
-                f,
-                "cannot connect to {}: this client has no TLS, only ws:// works: for a listener without TLS",
-                url.escape_debug()
-            ),
-        }
+        let Self { url, what } = self;
+        write!(f, "cannot connect to \"{}\": {what}, as in ws://127.0.0.1:8080/ws", url.escape_debug())
     }
 }
 
@@ -152,9 +138,11 @@ mod tests {
     }
 
     #[test]
-    fn tls_is_refused_with_what_to_do_instead() {
-        let error = Endpoint::parse("wss://example.com/ws").expect_err("no TLS");
-        assert_eq!(error, UrlError::Tls { url: "wss://example.com/ws".to_owned() });
-        assert!(error.to_string().contains("has no TLS"), "{error}");
+    fn wss_is_ws_over_tls_on_port_443() {
+        let secure = Endpoint::parse("wss://example.com/ws").expect("this is a URL");
+        assert_eq!((secure.secure_host(), secure.address()), (Some("example.com"), ("example.com", 443)));
+        let secure = Endpoint::parse("wss://[::1]:8443").expect("this is a URL");
+        assert_eq!((secure.secure_host(), secure.address()), (Some("::1"), ("::1", 8443)));
+        assert_eq!(Endpoint::parse("ws://example.com").expect("this is a URL").secure_host(), None);
     }
 }

@@ -1,23 +1,35 @@
 //! What can go wrong for a client, each with what it means and, where there is something, what to do.
 
-use std::{fmt, io, time::Duration};
+use std::{fmt, io, sync::Arc, time::Duration};
 
-use pulse_core::wire::{CloseCode, ErrorCode};
+use pulse_core::{
+    client::{Failure, PresenceError, SubscribeError},
+    wire::{CloseCode, ErrorCode},
+};
 
-use super::UrlError;
+use super::{RootsError, UrlError};
 
 /// Why no session was opened.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum ConnectError {
     /// The URL is none that this client can use.
     Url(UrlError),
+    /// What [`Options::roots`](super::Options::roots) names cannot be used.
+    Roots(RootsError),
     /// Nothing answers there.
     Unreachable {
         /// Where.
         url: String,
         /// What the system says.
-        source: io::Error,
+        source: Arc<io::Error>,
+    },
+    /// No TLS session comes about, for example since the certificate is not one to trust.
+    Insecure {
+        /// Where.
+        url: String,
+        /// What TLS says.
+        source: Arc<io::Error>,
     },
     /// The server does not make a WebSocket of it.
     Refused {
@@ -62,17 +74,35 @@ pub enum ConnectError {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RequestError {
+    /// A channel's name is 1 to 256 bytes of printable ASCII and does not start with `$`.
+    InvalidChannel,
+    /// This client has a [`Subscription`](super::Subscription) to the channel.
+    AlreadySubscribed,
+    /// The subscription is over.
+    NotSubscribed,
+    /// As many subscriptions, or requests that wait for an answer, as [`Options`](super::Options) allow.
+    TooMany {
+        /// How many that is.
+        max: u32,
+    },
+    /// The message alone is larger than what may wait, [`Options::outbox_bytes`](super::Options::outbox_bytes).
+    TooLarge {
+        /// Bytes that may wait.
+        limit_bytes: usize,
+    },
     /// The server says no.
     Refused(ServerError),
-    /// There was no answer in time.
-    TimedOut(Duration),
-    /// More publications arrived before the answer than the client keeps.
-    Backlog {
-        /// Bytes that it keeps.
-        limit: usize,
+    /// There was no answer in time, so nobody knows whether it was done.
+    TimedOut,
+    /// The connection was lost before the answer came, so nobody knows whether it was done.
+    Lost,
+    /// The client is closed.
+    Closed {
+        /// Whether it was sent, so that it may have been done.
+        sent: bool,
     },
-    /// The connection has ended.
-    Disconnected(Disconnected),
+    /// The application has asked for something else since.
+    Superseded,
 }
 
 /// An `error` frame.
@@ -96,30 +126,13 @@ pub enum Disconnected {
         code: CloseCode,
         /// For people; may be empty.
         reason: String,
-        /// Milliseconds to wait before coming back, if the server says so.
-        retry_ms: Option<u64>,
     },
     /// The transport broke.
     Lost(io::ErrorKind),
-    /// The server was silent for longer than it may be.
-    Silent {
-        /// Milliseconds.
-        ms: u128,
-    },
+    /// The server was silent for longer than it may be, and when it was asked.
+    Silent,
     /// The server sent what this protocol does not have.
-    Protocol(String),
-}
-
-impl Disconnected {
-    /// The code to take leave with.
-    pub(super) fn close_code(&self) -> u16 {
-        match self {
-            // The server's own code goes back to it, unless it only stands for none.
-            Self::ByServer { code, .. } if code.0 != 1005 => code.0,
-            Self::Protocol(_) => 1002,
-            _ => 1000,
-        }
-    }
+    Protocol(&'static str),
 }
 
 impl From<io::Error> for Disconnected {
@@ -138,6 +151,19 @@ impl fmt::Display for ConnectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Url(error) => error.fmt(f),
+            Self::Roots(error) => error.fmt(f),
+            Self::Insecure { url, source } => {
+                write!(f, "no TLS with {url}: {source}")?;
+                match source.get_ref().and_then(|error| error.downcast_ref()) {
+                    Some(rustls::Error::InvalidCertificate(_)) => f.write_str(
+                        "; a certificate of one's own is trusted by naming its file, as in --ca cert.pem",
+                    ),
+                    Some(rustls::Error::InvalidMessage(_)) => {
+                        f.write_str("; what answers speaks no TLS: is it a server for ws://?")
+                    }
+                    _ => Ok(()),
+                }
+            }
             Self::Unreachable { url, source } if source.kind() == io::ErrorKind::ConnectionRefused => {
                 write!(
                     f,
@@ -168,7 +194,7 @@ impl fmt::Display for ConnectError {
 impl std::error::Error for ConnectError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Unreachable { source, .. } => Some(source),
+            Self::Unreachable { source, .. } | Self::Insecure { source, .. } => Some(&**source),
             _ => None,
         }
     }
@@ -177,17 +203,62 @@ impl std::error::Error for ConnectError {
 impl fmt::Display for RequestError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Refused(error) => error.fmt(f),
-            Self::TimedOut(after) => write!(f, "the server did not answer within {} ms", after.as_millis()),
-            Self::Backlog { limit } => {
-                write!(f, "more than {limit} bytes of publications came before the answer")
+            Self::InvalidChannel => SubscribeError::InvalidChannel.fmt(f),
+            Self::AlreadySubscribed => {
+                f.write_str("this client is subscribed to the channel already: share that subscription")
             }
-            Self::Disconnected(end) => end.fmt(f),
+            Self::NotSubscribed => f.write_str("the subscription is over: subscribe again"),
+            Self::TooMany { max } => write!(f, "there are {max} already, as many as this client may have"),
+            Self::TooLarge { limit_bytes } => {
+                write!(f, "the message is larger than the {limit_bytes} bytes that may wait to be sent")
+            }
+            Self::Refused(error) => error.fmt(f),
+            Self::TimedOut => Failure::Timeout.fmt(f),
+            Self::Lost => Failure::Lost.fmt(f),
+            Self::Closed { sent } => Failure::Closed { sent: *sent }.fmt(f),
+            Self::Superseded => Failure::Superseded.fmt(f),
         }
     }
 }
 
 impl std::error::Error for RequestError {}
+
+impl From<Failure<'_>> for RequestError {
+    fn from(failure: Failure<'_>) -> Self {
+        match failure {
+            Failure::Refused { code, message, temporary } => {
+                Self::Refused(ServerError { code, message: message.to_owned(), temporary })
+            }
+            Failure::Lost => Self::Lost,
+            Failure::Closed { sent } => Self::Closed { sent },
+            Failure::Superseded => Self::Superseded,
+            // `Timeout`, and whatever else leaves it open what became of the request.
+            _ => Self::TimedOut,
+        }
+    }
+}
+
+impl From<SubscribeError> for RequestError {
+    fn from(error: SubscribeError) -> Self {
+        match error {
+            SubscribeError::InvalidChannel => Self::InvalidChannel,
+            SubscribeError::AlreadySubscribed { .. } => Self::AlreadySubscribed,
+            SubscribeError::TooMany { max } => Self::TooMany { max },
+            _ => Self::Closed { sent: false },
+        }
+    }
+}
+
+impl From<PresenceError> for RequestError {
+    fn from(error: PresenceError) -> Self {
+        match error {
+            PresenceError::InvalidChannel => Self::InvalidChannel,
+            PresenceError::NotSubscribed => Self::NotSubscribed,
+            PresenceError::TooMany { max } => Self::TooMany { max },
+            _ => Self::Closed { sent: false },
+        }
+    }
+}
 
 impl fmt::Display for ServerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -201,7 +272,7 @@ impl std::error::Error for ServerError {}
 impl fmt::Display for Disconnected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::ByServer { code, reason, .. } => {
+            Self::ByServer { code, reason } => {
                 write!(f, "the server closed the connection with code {}", code.0)?;
                 if let Some(row) = code.row() {
                     write!(f, " ({})", row.name)?;
@@ -215,7 +286,7 @@ impl fmt::Display for Disconnected {
                 f.write_str("the server ended the connection without a word")
             }
             Self::Lost(kind) => write!(f, "the connection broke: {kind}"),
-            Self::Silent { ms } => write!(f, "nothing was heard of the server for {ms} ms"),
+            Self::Silent => f.write_str("the server is silent"),
             Self::Protocol(what) => write!(f, "the server broke the protocol: {what}"),
         }
     }
@@ -229,7 +300,7 @@ mod tests {
 
     #[test]
     fn a_refused_connection_says_how_to_start_the_server() {
-        let source = io::ErrorKind::ConnectionRefused.into();
+        let source = Arc::new(io::ErrorKind::ConnectionRefused.into());
         let error = ConnectError::Unreachable { url: "ws://127.0.0.1:8080/ws".to_owned(), source };
         let text = "cannot reach ws://127.0.0.1:8080/ws: connection refused; is the server running? start it with `pulse`";
         assert_eq!(error.to_string(), text);
@@ -240,7 +311,7 @@ mod tests {
         let error = |code| ServerError { code, message: "no".to_owned(), temporary: false }.to_string();
         assert_eq!(error(ErrorCode::FORBIDDEN), "error 1004 (forbidden): no");
         assert_eq!(error(ErrorCode(1999)), "error 1999 (unknown to this version): no");
-        let end = |code| Disconnected::ByServer { code, reason: "bye".to_owned(), retry_ms: None };
+        let end = |code| Disconnected::ByServer { code, reason: "bye".to_owned() };
         let text = "the server closed the connection with code 4000 (shutdown): bye";
         assert_eq!(end(CloseCode::SHUTDOWN).to_string(), text);
         assert_eq!(end(CloseCode(1009)).to_string(), "the server closed the connection with code 1009: bye");
@@ -249,20 +320,9 @@ mod tests {
     #[test]
     fn a_server_cannot_write_to_the_terminal() {
         let error = ServerError { code: ErrorCode(1), message: "\u{1b}[2J".to_owned(), temporary: false };
-        let end =
-            Disconnected::ByServer { code: CloseCode(1), reason: "\u{1b}[2J".to_owned(), retry_ms: None };
+        let end = Disconnected::ByServer { code: CloseCode(1), reason: "\u{1b}[2J".to_owned() };
         for text in [error.to_string(), end.to_string()] {
             assert!(!text.contains(char::is_control), "{text:?}");
         }
-    }
-
-    #[test]
-    fn only_a_code_that_may_be_sent_goes_back() {
-        let end =
-            |code| Disconnected::ByServer { code: CloseCode(code), reason: String::new(), retry_ms: None };
-        assert_eq!(end(4000).close_code(), 4000);
-        assert_eq!(end(1005).close_code(), 1000);
-        assert_eq!(Disconnected::Protocol(String::new()).close_code(), 1002);
-        assert_eq!(Disconnected::Silent { ms: 1 }.close_code(), 1000);
     }
 }

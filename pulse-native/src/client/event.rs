@@ -1,21 +1,37 @@
-//! What a client is told: frames of the server that answer no request, owned.
+//! What a subscription is told, owned.
 
-use pulse_core::wire::{self, Format};
+use std::fmt;
 
-use super::ServerError;
+use pulse_core::wire::{self, ErrorCode, Format, PresenceAction};
+use serde::de::DeserializeOwned;
 
-/// Something that happened.
-#[derive(Clone, Debug, PartialEq, Eq)]
+use super::RequestError;
+
+/// Something that happened to a subscription.
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Event {
-    /// A message in a channel that the client is subscribed to.
+    /// A message.
     Publication(Publication),
     /// Publications were lost on the way to this client.
     Gap(Gap),
-    /// The server ended a subscription.
-    Unsubscribed(Unsubscribed),
-    /// An error that answers no request which the client still waits for.
-    Error(ServerError),
+    /// Who is in the channel has changed.
+    Presence(PresenceChange),
+    /// The connection was lost meanwhile, and the channel is subscribed to again.
+    Resumed {
+        /// Whether everything missed follows. `None` where nothing could be missed, or the channel keeps no positions;
+        /// `Some(false)` is followed by a [`Gap`](Self::Gap).
+        recovered: Option<bool>,
+    },
+    /// The server does not take the subscription for now; the client goes on trying.
+    Retrying(RequestError),
+    /// The server ended the subscription: the last of its events.
+    Unsubscribed {
+        /// From the code table, where the server gave one.
+        code: Option<ErrorCode>,
+        /// For people.
+        reason: String,
+    },
 }
 
 /// One publication.
@@ -43,11 +59,9 @@ pub struct Publication {
     pub user: Option<String>,
 }
 
-/// Publications that did not reach this client.
+/// Publications that did not reach the application.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Gap {
-    /// The channel's name.
-    pub channel: String,
     /// Why they were lost.
     pub reason: String,
     /// First missing offset.
@@ -58,15 +72,87 @@ pub struct Gap {
     pub count: Option<u64>,
 }
 
-/// A subscription that the server ended.
+/// News of who is in a channel.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Unsubscribed {
-    /// The channel's name.
-    pub channel: String,
-    /// From the code table.
-    pub code: u16,
-    /// For people.
-    pub reason: String,
+pub struct PresenceChange {
+    /// Who came, went or shows something else, in order.
+    pub changes: Vec<(Change, Member)>,
+    /// How many there are now.
+    pub total: Total,
+}
+
+/// What a member did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// It came.
+    Join,
+    /// It went.
+    Leave,
+    /// It shows other data.
+    Update,
+}
+
+/// One connection among a channel's members.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Member {
+    /// Its connection id.
+    pub client: String,
+    /// Its user, where the server knows it.
+    pub user: Option<String>,
+    /// What it shows of itself: one MessagePack value.
+    pub data: Option<Vec<u8>>,
+}
+
+/// How many members a channel has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Total {
+    /// Connections.
+    pub clients: u64,
+    /// Users; a member without one counts as one of its own.
+    pub users: u64,
+}
+
+/// Where a publication stands in its channel's stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// Changes when history was lost.
+    pub epoch: String,
+    /// Counts publications from 1.
+    pub offset: u64,
+}
+
+/// Bytes that are not what was asked for.
+#[derive(Debug)]
+pub struct DecodeError(Box<dyn std::error::Error + Send + Sync>);
+
+impl Publication {
+    /// The payload as a value, by its `format`: JSON, or MessagePack with fields by name or by place. A `raw` payload is
+    /// taken for JSON, which is what most programs mean by text.
+    ///
+    /// # Errors
+    /// When the payload is no such value.
+    pub fn decode<T: DeserializeOwned>(&self) -> Result<T, DecodeError> {
+        match self.format {
+            Format::MsgPack => decode(&self.payload),
+            Format::Json | Format::Raw => {
+                serde_json::from_slice(&self.payload).map_err(|error| DecodeError(error.into()))
+            }
+        }
+    }
+}
+
+impl Member {
+    /// What the member shows, as a value; `None` if it shows nothing.
+    ///
+    /// # Errors
+    /// When it shows something else.
+    pub fn decode<T: DeserializeOwned>(&self) -> Result<Option<T>, DecodeError> {
+        self.data.as_deref().map(decode).transpose()
+    }
+}
+
+fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
+    rmp_serde::from_slice(bytes).map_err(|error| DecodeError(error.into()))
 }
 
 impl Event {
@@ -81,11 +167,21 @@ impl Event {
                     .map(|(key, value)| size_of::<(String, String)>() + key.len() + value.len());
                 it.channel.len() + it.payload.len() + texts.chain(tags).sum::<usize>()
             }
-            Self::Gap(it) => it.channel.len() + it.reason.len(),
-            Self::Unsubscribed(it) => it.channel.len() + it.reason.len(),
-            Self::Error(it) => it.message.len(),
+            Self::Gap(it) => it.reason.len(),
+            Self::Presence(it) => it.changes.iter().map(|(_, member)| member.size()).sum(),
+            Self::Resumed { .. } => 0,
+            Self::Retrying(RequestError::Refused(error)) => error.message.len(),
+            Self::Retrying(_) => 0,
+            Self::Unsubscribed { reason, .. } => reason.len(),
         };
         size_of::<Self>() + held
+    }
+}
+
+impl Member {
+    fn size(&self) -> usize {
+        let texts = self.client.len() + self.user.as_ref().map_or(0, String::len);
+        size_of::<(Change, Self)>() + texts + self.data.as_ref().map_or(0, Vec::len)
     }
 }
 
@@ -112,20 +208,56 @@ impl From<wire::Publish<'_>> for Publication {
     }
 }
 
-impl From<wire::Gap<'_>> for Gap {
-    fn from(frame: wire::Gap<'_>) -> Self {
+impl From<wire::Member<'_>> for Member {
+    fn from(member: wire::Member<'_>) -> Self {
         Self {
-            channel: frame.channel.to_owned(),
-            reason: frame.reason.to_owned(),
-            from: frame.from,
-            to: frame.to,
-            count: frame.count,
+            client: member.client.to_owned(),
+            user: member.user.map(str::to_owned),
+            data: member.data.map(|data| data.as_bytes().to_vec()),
         }
     }
 }
 
-impl From<wire::Unsubscribed<'_>> for Unsubscribed {
-    fn from(frame: wire::Unsubscribed<'_>) -> Self {
-        Self { channel: frame.channel.to_owned(), code: frame.code, reason: frame.reason.to_owned() }
+impl From<&wire::Presence<'_>> for Total {
+    fn from(frame: &wire::Presence<'_>) -> Self {
+        Self { clients: frame.clients.unwrap_or(0), users: frame.users.unwrap_or(0) }
     }
 }
+
+impl From<wire::Presence<'_>> for PresenceChange {
+    fn from(frame: wire::Presence<'_>) -> Self {
+        let total = Total::from(&frame);
+        let one = frame.client.map(|client| {
+            let member = wire::Member { action: None, client, user: frame.user, data: frame.data };
+            (frame.action, member)
+        });
+        let many = frame.changes.into_iter().flat_map(|changes| changes.iter().collect::<Vec<_>>());
+        let many = many.map(|member| (member.action.unwrap_or_default(), member));
+        let changes = one.into_iter().chain(many);
+        Self { changes: changes.map(|(action, member)| (action.into(), member.into())).collect(), total }
+    }
+}
+
+impl From<PresenceAction> for Change {
+    fn from(action: PresenceAction) -> Self {
+        match action {
+            PresenceAction::Join => Self::Join,
+            PresenceAction::Leave => Self::Leave,
+            _ => Self::Update,
+        }
+    }
+}
+
+impl From<wire::Point<'_>> for Position {
+    fn from(point: wire::Point<'_>) -> Self {
+        Self { epoch: point.epoch.to_owned(), offset: point.offset }
+    }
+}
+
+impl fmt::Display for DecodeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "it holds something else than was asked for: {}", self.0)
+    }
+}
+
+impl std::error::Error for DecodeError {}

@@ -1,12 +1,16 @@
-//! From a URL to a WebSocket: the connection, the request for an upgrade and the judgement on its answer (RFC 6455 4.1).
+//! From a URL to a WebSocket: the stream, the request for an upgrade and the judgement on its answer (RFC 6455 4.1).
+
+use std::sync::Arc;
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
-};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use super::{ConnectError, Disconnected, endpoint::Endpoint, socket::Masks};
+use super::{
+    ConnectError, Disconnected,
+    endpoint::Endpoint,
+    socket::Masks,
+    stream::{Stream, Trust},
+};
 
 /// The subprotocol that this client speaks.
 const SUBPROTOCOL: &str = "pulse.v1";
@@ -18,15 +22,16 @@ const MAX_HEAD: usize = 16 << 10;
 const MAX_SHOWN: usize = 500;
 
 /// Connects; returns what the server sent behind its answer as well.
-pub(super) async fn connect(endpoint: &Endpoint) -> Result<(TcpStream, Vec<u8>), ConnectError> {
+pub(super) async fn connect(
+    endpoint: Arc<Endpoint>,
+    trust: Option<Trust>,
+) -> Result<(Stream, Vec<u8>), ConnectError> {
     let url = || endpoint.url().to_owned();
     let lost = |error: std::io::Error| ConnectError::Ended { url: url(), end: error.into() };
-    let mut stream = TcpStream::connect(endpoint.address())
-        .await
-        .map_err(|source| ConnectError::Unreachable { url: url(), source })?;
-    stream.set_nodelay(true).map_err(lost)?;
+    let mut stream = Stream::open(&endpoint, trust).await?;
     let key = key();
-    stream.write_all(request(endpoint, &key).as_bytes()).await.map_err(lost)?;
+    stream.write_all(request(&endpoint, &key).as_bytes()).await.map_err(lost)?;
+    stream.flush().await.map_err(lost)?;
 
     let mut bytes = Vec::new();
     loop {
@@ -114,7 +119,7 @@ fn judge(bytes: &[u8], key: &str) -> Answer {
 }
 
 /// What a refusal says, on one line.
-async fn body(stream: &mut TcpStream, mut bytes: Vec<u8>, length: Option<usize>) -> String {
+async fn body(stream: &mut Stream, mut bytes: Vec<u8>, length: Option<usize>) -> String {
     let wanted = length.unwrap_or(MAX_SHOWN).min(MAX_SHOWN);
     while bytes.len() < wanted {
         // The status is what counts: of the rest we show what can be had.

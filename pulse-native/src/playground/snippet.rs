@@ -1,5 +1,4 @@
-use pulse_core::wire::Format;
-use pulse_native::client::{Client, Event, Options};
+use pulse_native::client::{Client, Event, Format, Message, Options};
 
 const URL: &str = "ws://127.0.0.1:8080/ws";
 const CHANNELS: &[&str] = &["chat:lobby"];
@@ -10,15 +9,26 @@ const EVENT: Option<&str> = None;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let mut client = Client::connect(URL, Options::default()).await?;
+    let client = Client::connect(URL, Options::default()).await?;
+    let mut tasks = tokio::task::JoinSet::new();
     for channel in CHANNELS {
-        client.subscribe(channel).await?;
+        let mut subscription = client.subscribe(channel).await?;
+        tasks.spawn(async move {
+            while let Some(event) = subscription.next().await {
+                match event {
+                    Event::Publication(it) => {
+                        println!("{}: {}", it.channel, String::from_utf8_lossy(&it.payload));
+                    }
+                    other => println!("{}: {other:?}", subscription.channel()),
+                }
+            }
+        });
     }
-    client.publish(INTO, PAYLOAD.as_bytes(), FORMAT, EVENT).await?;
-    loop {
-        match client.next().await? {
-            Event::Publication(it) => println!("{}: {}", it.channel, String::from_utf8_lossy(&it.payload)),
-            other => println!("{other:?}"),
-        }
+    let mut message = Message::encoded(PAYLOAD, FORMAT);
+    if let Some(event) = EVENT {
+        message = message.event(event);
     }
+    client.publish(INTO, message).await?;
+    tasks.join_all().await;
+    Ok(())
 }

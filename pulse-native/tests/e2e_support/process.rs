@@ -24,7 +24,9 @@ pub fn pulse(arguments: &[&str]) -> Command {
 impl Process {
     /// Serves on free ports; listens already.
     pub fn serve(arguments: &[&str]) -> Self {
-        let mut command = pulse(&["serve", "--port", "0", "--metrics-port", "0"]);
+        let port = ["--port", "0"];
+        let port = if arguments.contains(&"--port") { &[][..] } else { &port };
+        let mut command = pulse(&[&["serve", "--metrics-port", "0"], port].concat());
         let mut child = command
             .args(arguments)
             .stdout(Stdio::null())
@@ -103,6 +105,11 @@ impl Subscriber {
     /// The next line of standard output, with its end; `None` after the last one.
     pub fn line(&mut self) -> Option<String> {
         line(self.out.as_mut().expect("standard output is open"))
+    }
+
+    /// Reads what it says on standard error up to a line that contains this.
+    pub fn wait_until_it_says(&mut self, text: &str) {
+        while !line(&mut self.said).unwrap_or_else(|| panic!("it ended without {text:?}")).contains(text) {}
     }
 
     /// Reads no more.
