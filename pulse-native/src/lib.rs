@@ -33,6 +33,8 @@ pub mod server;
 #[cfg(feature = "server")]
 mod shard;
 #[cfg(feature = "server")]
+pub mod store;
+#[cfg(feature = "server")]
 mod sys;
 #[cfg(feature = "server")]
 pub mod tls;
