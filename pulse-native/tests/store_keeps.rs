@@ -4,7 +4,7 @@ mod store_support;
 
 use std::collections::BTreeMap;
 
-use pulse_native::store::{Channel, Entry, Kept, Store, StoreError};
+use pulse_native::store::{Change, Channel, Entry, Kept, Store, StoreError};
 
 use store_support::{Folder, append, kept};
 
@@ -102,6 +102,31 @@ fn another_epoch_begins_anew() {
     store.append(&[Entry { channel: "c", epoch: "f", offset: 1, time: 2, frame: b"new" }]).unwrap();
     assert_eq!(store.channels().unwrap(), [channel("c", "f", 1, 1)]);
     assert_eq!(store.load("c", 0, 9).unwrap(), [Kept { offset: 1, time: 2, frame: b"new".to_vec() }]);
+}
+
+#[test]
+fn changes_of_all_kinds_are_one_transaction() {
+    let folder = Folder::new("commit");
+    let mut store = Store::open(&folder).unwrap();
+    let entry =
+        |channel, epoch, offset| Change::Append(Entry { channel, epoch, offset, time: 0, frame: b"x" });
+    let begin = |channel, epoch| Change::Begin { channel, epoch };
+    store.commit(&[begin("a", "e1"), begin("b", "e1"), entry("a", "e1", 1), entry("a", "e1", 2)]).unwrap();
+    store.commit(&[Change::Trim { channel: "a", below: 2 }, Change::Remove { channel: "b" }]).unwrap();
+    assert_eq!(store.channels().unwrap(), [channel("a", "e1", 2, 2)]);
+    let changes = [
+        Change::Remove { channel: "a" },
+        begin("a", "e2"),
+        entry("a", "e2", 1),
+        entry("c", "e1", 1),
+        entry("c", "e1", 1),
+    ];
+    assert!(store.commit(&changes).is_err(), "an offset comes twice");
+    assert_eq!(store.channels().unwrap(), [channel("a", "e1", 2, 2)], "none of it is done");
+    store.commit(&changes[..4]).unwrap();
+    drop(store);
+    let store = Store::open(&folder).unwrap();
+    assert_eq!(store.channels().unwrap(), [channel("a", "e2", 1, 1), channel("c", "e1", 1, 1)]);
 }
 
 #[test]

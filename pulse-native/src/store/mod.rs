@@ -23,6 +23,7 @@
 //! ```
 
 mod backup;
+mod commit;
 mod error;
 mod folder;
 mod wal;
@@ -35,6 +36,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row, Transaction};
 
 pub use backup::{BackupError, Totals, backup, restore};
+pub use commit::Change;
 pub use error::StoreError;
 use folder::Folder;
 
@@ -251,21 +253,7 @@ impl Store {
     /// kept, except that after an error of the disk itself they may be there when the store is opened again.
     pub fn append(&mut self, entries: &[Entry<'_>]) -> Result<(), StoreError> {
         self.change(Durable::Now, |transaction, known| {
-            let mut insert = transaction.prepare_cached("INSERT INTO entries VALUES (?, ?, ?, ?, ?)")?;
-            for entry in entries {
-                let channel = begun(transaction, known, entry.channel, entry.epoch)?;
-                let misordered = || StoreError::Misordered {
-                    channel: entry.channel.to_owned(),
-                    offset: entry.offset,
-                    top: channel.top,
-                };
-                let offset = i64::try_from(entry.offset).ok().filter(|_| entry.offset > channel.top);
-                let offset = offset.ok_or_else(|| Fault::Other(misordered()))?;
-                let sum = entry_sum(channel.id, offset, entry.time.cast_signed(), entry.frame);
-                insert.execute((channel.id, offset, entry.time.cast_signed(), sum, entry.frame))?;
-                channel.top = entry.offset;
-            }
-            Ok(())
+            entries.iter().try_for_each(|entry| commit::append(transaction, known, entry))
         })
     }
 
@@ -276,16 +264,7 @@ impl Store {
     /// If the disk is full, or fails.
     pub fn trim(&mut self, below: &[(&str, u64)]) -> Result<(), StoreError> {
         self.change(Durable::Later, |transaction, known| {
-            for (name, below) in below {
-                let Some(channel) = known_channel(transaction, known, name)? else { continue };
-                // The row has to know the top by itself before the last entry goes.
-                write_channel(transaction, name, channel)?;
-                let below = i64::try_from(*below).unwrap_or(i64::MAX);
-                transaction
-                    .prepare_cached("DELETE FROM entries WHERE channel = ? AND offset < ?")?
-                    .execute((channel.id, below))?;
-            }
-            Ok(())
+            below.iter().try_for_each(|(name, below)| commit::trim(transaction, known, name, *below))
         })
     }
 
@@ -295,15 +274,7 @@ impl Store {
     /// # Errors
     /// If `top` is no offset, if the disk is full, or if it fails.
     pub fn mark(&mut self, channel: &str, epoch: &str, top: u64) -> Result<(), StoreError> {
-        self.change(Durable::Now, |transaction, known| {
-            let known = begun(transaction, known, channel, epoch)?;
-            if i64::try_from(top).is_err() {
-                let (channel, offset, top) = (channel.to_owned(), top, known.top);
-                return Err(Fault::Other(StoreError::Misordered { channel, offset, top }));
-            }
-            known.top = known.top.max(top);
-            write_channel(transaction, channel, known)
-        })
+        self.change(Durable::Now, |transaction, known| commit::begin(transaction, known, channel, epoch, top))
     }
 
     /// Forgets a channel, its epoch and its top offset as well.
@@ -311,14 +282,7 @@ impl Store {
     /// # Errors
     /// If the disk is full, or fails.
     pub fn remove(&mut self, channel: &str) -> Result<(), StoreError> {
-        self.change(Durable::Now, |transaction, known| {
-            if let Some(Known { id, .. }) = known_channel(transaction, known, channel)? {
-                transaction.execute("DELETE FROM entries WHERE channel = ?", [&*id])?;
-                transaction.execute("DELETE FROM channels WHERE id = ?", [&*id])?;
-                known.remove(channel);
-            }
-            Ok(())
-        })
+        self.change(Durable::Now, |transaction, known| commit::remove(transaction, known, channel))
     }
 
     /// All channels in the order of their names.
