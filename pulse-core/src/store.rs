@@ -29,8 +29,6 @@ pub enum Record<'a> {
         offset: u64,
         /// When it was published, in milliseconds since 1970.
         time: u64,
-        /// The lowest number that still matters in this channel: what is below may go.
-        first: u64,
         /// The frame for subscribers, with its length in front.
         frame: &'a [u8],
     },
@@ -62,10 +60,10 @@ impl<'a> Record<'a> {
                 put_str(out, channel);
                 put_u64(out, epoch.into());
             }
-            Self::Publication { channel, epoch, offset, time, first, frame } => {
+            Self::Publication { channel, epoch, offset, time, frame } => {
                 out.push(PUBLICATION);
                 put_str(out, channel);
-                for number in [epoch.into(), offset, time, first] {
+                for number in [epoch.into(), offset, time] {
                     put_u64(out, number);
                 }
                 put_bytes(out, frame);
@@ -97,7 +95,6 @@ impl<'a> Record<'a> {
                 epoch: epoch(&mut r)?,
                 offset: r.u64()?,
                 time: r.u64()?,
-                first: r.u64()?,
                 frame: r.bytes()?,
             },
             TRIMMED => Self::Trimmed { channel, first: r.u64()? },
@@ -119,7 +116,7 @@ mod tests {
     fn records_come_out_as_they_went_in_and_never_in_part() {
         let records = [
             Record::Begun { channel: "a", epoch: u32::MAX },
-            Record::Publication { channel: "a", epoch: 7, offset: 1, time: 2, first: 3, frame: b"frame" },
+            Record::Publication { channel: "a", epoch: 7, offset: 1, time: 2, frame: b"frame" },
             Record::Trimmed { channel: "b", first: 9 },
             Record::Forgotten { channel: "c" },
         ];

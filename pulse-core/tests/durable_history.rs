@@ -215,6 +215,29 @@ fn publishers_are_held_back_while_too_much_waits() {
 }
 
 #[test]
+fn channels_that_come_and_go_while_the_disk_takes_nothing_fill_no_memory() {
+    let limits = Limits { peer_bytes: 8_000, max_channels: 3, ..Limits::default() };
+    let (mut w, mut disk) = (World::new(Config { limits, ..config() }), Disk::default());
+    let a = w.client();
+    w.send(a, &publish_with_id(1, X, "x"));
+    w.drain();
+    let (sequence, records) = w.stores.pop().expect("it is to be stored");
+    for n in 0..1_000 {
+        let channel = format!("safe:{n}");
+        w.send_all(a, &[subscribe(2, &channel), unsubscribe(3, &channel)]);
+        w.drain();
+    }
+    w.send(a, &publish_with_id(4, "safe:999", "y"));
+    disk.write(&records);
+    w.router.stored(sequence);
+    w.drain();
+    let (_, records) = &w.stores[0];
+    assert!((7_000..9_000).contains(&records.len()), "{}", records.len());
+    w.store(&mut disk);
+    assert_eq!((disk.numbers(X), disk.numbers("safe:999")), (vec![1], vec![1]));
+}
+
+#[test]
 fn a_restart_keeps_epoch_numbers_and_history() {
     let (mut w, mut disk, reader, epoch) = world();
     w.send_all(reader, &[publish(X, "a"), publish(X, "b"), subscribe(5, "safe:empty")]);

@@ -95,6 +95,13 @@ impl Storing {
         self.bytes >= self.bound
     }
 
+    /// Whether there is room for a record that nobody waits for. Without one a channel begins with its first publication, and
+    /// what is forgotten or too old stays on disk until a later record or the next start; but channels that come and go
+    /// while the disk takes nothing must not fill the memory.
+    fn has_room(&self) -> bool {
+        self.records.len() < self.bound
+    }
+
     /// Whether publications of a channel wait.
     pub(super) fn holds(&self, channel: u32) -> bool {
         self.by_channel.contains_key(&channel)
@@ -247,16 +254,10 @@ impl Router {
         let (offset, time) = (entry.offset + waiting + 1, self.now.unix_ms);
         let mut frame = Vec::new();
         Publish { offset: Some(offset), time: Some(time), ..*publication }.encode(&mut frame);
-        let (first, _) = self.histories.tell_first(channel, entry.offset, self.now.mono);
-        let record = Record::Publication {
-            channel: &entry.name,
-            epoch: entry.epoch,
-            offset,
-            time,
-            first,
-            frame: &frame,
-        };
+        let record =
+            Record::Publication { channel: &entry.name, epoch: entry.epoch, offset, time, frame: &frame };
         record.encode(&mut self.storing.records);
+        self.store_trimming(channel);
         let was_crowded = self.storing.is_crowded();
         self.storing.push(Pending { channel, at: self.now.mono, frame: frame.into(), asker });
         self.unsent.changed |= !was_crowded && self.storing.is_crowded();
@@ -264,7 +265,7 @@ impl Router {
 
     /// At home: a channel has been made. Whoever is told its position may come back with it after a restart.
     pub(super) fn store_beginning(&mut self, channel: u32) {
-        if self.histories.stores(channel) {
+        if self.histories.stores(channel) && self.storing.has_room() {
             let entry = self.channels.get(channel);
             Record::Begun { channel: &entry.name, epoch: entry.epoch }.encode(&mut self.storing.records);
         }
@@ -272,7 +273,7 @@ impl Router {
 
     /// At home: a channel is about to be forgotten.
     pub(super) fn store_end(&mut self, channel: u32) {
-        if self.histories.stores(channel) {
+        if self.histories.stores(channel) && self.storing.has_room() {
             let channel = &self.channels.get(channel).name;
             Record::Forgotten { channel }.encode(&mut self.storing.records);
         }
@@ -280,7 +281,7 @@ impl Router {
 
     /// At home: some of what a channel keeps may have become too old.
     pub(super) fn store_trimming(&mut self, channel: u32) {
-        if self.histories.stores(channel) {
+        if self.histories.stores(channel) && self.storing.has_room() {
             let entry = self.channels.get(channel);
             let (first, is_news) = self.histories.tell_first(channel, entry.offset, self.now.mono);
             if is_news {

@@ -327,13 +327,11 @@ impl Disk {
                 let stored = self.begin(channel, epoch);
                 assert_eq!(stored.top, 0, "{channel} begins once");
             }
-            Record::Publication { channel, epoch, offset, time, first, frame } => {
+            Record::Publication { channel, epoch, offset, time, frame } => {
                 let stored = self.begin(channel, epoch);
                 assert_eq!(offset, stored.top + 1, "{channel} has no hole, and no number twice");
-                assert!(first <= offset);
                 stored.top = offset;
                 stored.entries.push((offset, time, frame.into()));
-                stored.entries.retain(|(offset, ..)| *offset >= first);
             }
             Record::Trimmed { channel, first } => {
                 if let Some(stored) = self.0.get_mut(channel) {
