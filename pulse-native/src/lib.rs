@@ -23,6 +23,8 @@ pub mod handshake;
 #[cfg(feature = "server")]
 mod http;
 #[cfg(feature = "server")]
+mod keeper;
+#[cfg(feature = "server")]
 pub mod log;
 #[cfg(feature = "server")]
 pub mod metrics;

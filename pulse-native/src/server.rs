@@ -20,8 +20,10 @@ use crate::api::Api;
 use crate::engine::Engine;
 use crate::handshake::{Origins, Policy};
 use crate::http::{Http, Seats, playground};
+use crate::keeper::{Counts, Keeper};
 use crate::metrics::{self, ShardMetrics};
 use crate::shard::{Inbox, Parts, Post, Shard};
+use crate::store::Store;
 use crate::sys;
 use crate::tls::Identity;
 
@@ -123,6 +125,7 @@ pub struct Server {
     local_addr: SocketAddr,
     metrics: Option<(TcpListener, SocketAddr)>,
     seats: Arc<Seats>,
+    store: Option<Store>,
 }
 
 /// How a server ended.
@@ -148,7 +151,15 @@ impl Server {
             return Err(BindError { section: "api", address: local_addr.to_string(), source });
         }
         let seats = Arc::new(Seats::new(options.max_connections, options.max_connections_per_address));
-        Ok(Self { options, listener, local_addr, metrics, seats })
+        Ok(Self { options, listener, local_addr, metrics, seats, store: None })
+    }
+
+    /// Keeps in this store what is durable, after the engines have taken back what is there. Without one, what is to be durable
+    /// is refused.
+    #[must_use]
+    pub fn with_store(mut self, store: Store) -> Self {
+        self.store = Some(store);
+        self
     }
 
     /// The address for clients, with its real port.
@@ -216,6 +227,9 @@ impl Server {
             let (key, max_message) = (options.api_key.as_deref(), options.max_message);
             Arc::new(Api::new(key, policy.clone(), max_message, patience, inboxes.clone()))
         });
+        let counts = Arc::<Counts>::default();
+        let start = |store| Keeper::start(store, inboxes.clone(), Arc::clone(&counts));
+        let (keeper, storing) = self.store.map(start).transpose()?.unzip();
         for (index, ((counters, post), inbox)) in counters.iter().zip(posts).zip(inbox_ends).enumerate() {
             let http = Arc::new(Http {
                 policy: policy.clone(),
@@ -232,10 +246,20 @@ impl Server {
             });
             let listener = self.listener.try_clone()?;
             let (options, metrics) = (Arc::clone(&options), Arc::clone(counters));
-            let (engine, ended) = (Arc::clone(&engine), ended.clone());
+            let (engine, ended, keeper) = (Arc::clone(&engine), ended.clone(), keeper.clone());
             thread::Builder::new().name(format!("shard-{index}")).spawn(move || {
                 let serve = || {
-                    serve(|| Parts { engine: engine(index), listener, options, http, inbox, post, metrics })
+                    let engine = || engine(index);
+                    serve(|| Parts {
+                        engine: engine(),
+                        listener,
+                        options,
+                        http,
+                        inbox,
+                        post,
+                        keeper,
+                        metrics,
+                    })
                 };
                 let end = catch_unwind(AssertUnwindSafe(serve))
                     .unwrap_or_else(|_| Err(io::Error::other(format!("shard {index} panicked"))));
@@ -245,10 +269,14 @@ impl Server {
         }
         // The shards' copies keep the socket open until they have drained.
         drop(self.listener);
+        // And theirs keep the store's thread running.
+        drop(keeper);
         let scraped = match self.metrics {
             Some((listener, _)) => {
                 let listener = tokio::net::TcpListener::from_std(listener)?;
-                Some(tokio::spawn(metrics::serve(listener, metrics::registry(counters))))
+                let mut registry = metrics::registry(counters);
+                metrics::register_store(&mut registry, counts);
+                Some(tokio::spawn(metrics::serve(listener, registry)))
             }
             None => None,
         };
@@ -276,6 +304,9 @@ impl Server {
         }
         if let Some(scraped) = scraped {
             scraped.abort();
+        }
+        if storing.is_some_and(|storing| storing.join().is_err()) {
+            failed = failed.and_then(|()| Err(io::Error::other("the store's thread panicked")));
         }
         failed.map(|()| Drained { cut_off })
     }

@@ -47,6 +47,7 @@ fn debian() -> Result {
         ("curl", "curl"),
         ("systemd-analyze", "systemd"),
         ("promtool", "prometheus"),
+        ("strace", "strace"),
     ];
     wanted
         .extend(programs.iter().filter(|(program, _)| which(program).is_none()).map(|(_, package)| package));

@@ -71,7 +71,10 @@ fn run(loaded: Loaded, given: Serve) -> ExitCode {
 async fn serve(config: &Config, reload: Reload) -> Result<(), Box<dyn Error>> {
     let options = config.to_options()?;
     let identity = options.tls.clone();
-    let server = Server::bind(options)?;
+    let mut server = Server::bind(options)?;
+    if let Some(store) = config.open_store()? {
+        server = server.with_store(store);
+    }
     let addr = server.local_addr();
     let asked = drain::listen()?;
     tokio::spawn(reload.follow()?);

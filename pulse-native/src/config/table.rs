@@ -4,7 +4,7 @@
 //! `docs/CONFIGURATION.md` all come from it.
 
 use super::{
-    rule::{FILE, FILTER, HOST, KEY, NETWORK, ORIGIN, PATH},
+    rule::{FILE, FILTER, FOLDER, HOST, KEY, NETWORK, ORIGIN, PATH},
     setting::{Field, Kind, Setting, Value},
 };
 
@@ -113,6 +113,12 @@ settings! {
         max_presence_size: u32 = 4_096, bytes(0, 32_768);
     }
 
+    /// The disk, for namespaces that are durable.
+    store: Store {
+        /// Folder for what channels keep on disk, of this server alone; made if there is none; empty for none.
+        path: String = String::new(), Kind::Text(FOLDER);
+    }
+
     /// How the server finds out that a client is gone.
     heartbeat: Heartbeat {
         /// Silence of a client after which the server asks for a sign of life; 0 never asks and never gives up.
@@ -159,6 +165,8 @@ settings! {
         history_ttl: u32 = 300_000, ms(1, 604_800_000);
         /// Whether a subscriber that comes back gets what it missed, where there is history.
         recovery: bool = true, Kind::Switch;
+        /// Whether a publication is on disk before anybody gets it, and is kept over a restart; needs history_size and store.path.
+        durable: bool = false, Kind::Switch;
     }
 }
 

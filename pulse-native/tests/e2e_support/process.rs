@@ -24,9 +24,23 @@ pub fn pulse(arguments: &[&str]) -> Command {
 impl Process {
     /// Serves on free ports; listens already.
     pub fn serve(arguments: &[&str]) -> Self {
+        Self::serve_under(&[], arguments)
+    }
+
+    /// The same, started by another program with these arguments of its own.
+    pub fn serve_under(wrapper: &[&str], arguments: &[&str]) -> Self {
         let port = ["--port", "0"];
         let port = if arguments.contains(&"--port") { &[][..] } else { &port };
-        let mut command = pulse(&[&["serve", "--metrics-port", "0"], port].concat());
+        let serve = [&["serve", "--metrics-port", "0"], port].concat();
+        let mut command = match wrapper {
+            [] => pulse(&serve),
+            [program, rest @ ..] => {
+                let mut command = Command::new(program);
+                command.args(rest).arg(env!("CARGO_BIN_EXE_pulse")).args(serve);
+                command.env_clear().env("PATH", "/usr/bin:/bin").stdin(Stdio::null());
+                command
+            }
+        };
         let mut child = command
             .args(arguments)
             .stdout(Stdio::null())
@@ -62,6 +76,22 @@ impl Process {
     /// Reads its log up to a line that contains this.
     pub fn wait_for_line(&mut self, text: &str) {
         while !line(&mut self.log).unwrap_or_else(|| panic!("it ended without {text:?}")).contains(text) {}
+    }
+
+    /// The address of the metrics, which it says behind the one for clients.
+    pub fn metrics(&mut self) -> SocketAddr {
+        loop {
+            let line = line(&mut self.log).expect("it says where its metrics are");
+            if let Some((_, rest)) = line.split_once("metrics on http://") {
+                let addr = rest.split('/').next().unwrap_or_default();
+                break addr.parse().expect("an address and a port follow");
+            }
+        }
+    }
+
+    /// Waits until it has ended, however it did.
+    pub fn wait_for_end(&mut self) {
+        self.child.wait().expect("the process was started by this test");
     }
 
     /// How it ended, and what it said since it listened.
