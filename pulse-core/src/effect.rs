@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use crate::wire::{CloseCode, PresenceAction};
-use crate::{ConnId, PeerId, Refused, Ticket};
+use crate::{ConnId, Outcome, PeerId, Refused, Ticket};
 
 /// Host work other than writing. Rare beside writes, hence owned.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,8 +60,8 @@ pub enum Effect {
     Settled {
         /// Of the outcome.
         ticket: Ticket,
-        /// Its number, or why it was not published.
-        published: Result<u64, Refused>,
+        /// Where it is kept ([`Outcome::Kept`]), or why it was not published.
+        outcome: Result<Outcome, Refused>,
     },
 }
 

@@ -109,14 +109,14 @@ fn what_cannot_be_stored_is_refused_with_all_behind_it_and_leaves_no_hole() {
 
 #[test]
 fn the_host_hears_of_its_own_publications_when_they_are_stored() {
-    let (mut w, mut disk, reader, _) = world();
+    let (mut w, mut disk, reader, epoch) = world();
     for _ in 0..2 {
         assert!(matches!(host_publish(&mut w, "a"), Ok(Outcome::Storing(_))));
     }
     w.drain();
     assert_eq!(w.effects, [""; 0]);
     w.store(&mut disk);
-    assert_eq!(w.effects, ["published #1", "published #2"]);
+    assert_eq!(w.effects, [format!("published {epoch}:1"), format!("published {epoch}:2")]);
     assert_eq!(w.sees(reader), [format!("{X} a #1"), format!("{X} a #2")]);
 }
 

@@ -477,3 +477,16 @@ impl Reader {
         }
     }
 }
+
+#[test]
+fn a_channel_that_moves_and_is_not_needed_any_more_is_forgotten_in_its_time() {
+    let mut c = Cluster::new(1, &config(10));
+    let publisher = c.client(0);
+    position(&mut c, publisher, "kept:x");
+    c.send(publisher, &[publish("kept:y", "hello")]);
+    c.close(publisher);
+    let (mut next, _) = move_all(&mut c, 1, &config(10), &[]);
+    let due = next.router(0).poll_timeout().expect("there is something to forget");
+    next.worlds[0].advance(due.0.div_ceil(1_000));
+    assert_eq!((next.router(0).stats().channels, next.router(0).poll_timeout()), (0, None));
+}

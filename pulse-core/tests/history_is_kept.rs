@@ -5,7 +5,7 @@ mod support;
 #[cfg(all(target_family = "wasm", target_os = "unknown"))]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
-use pulse_core::wire::{self, Payload, Publish};
+use pulse_core::wire::{self, ErrorCode, Payload, Point, Publish};
 use pulse_core::{Answer, Command, Config, Dialect, Heartbeat, Limits, Namespace, Outcome, Rule, Rules};
 use support::{World, history, publish, publish_with_id, recover, subscribe, unsubscribe};
 
@@ -193,7 +193,8 @@ fn the_longest_unused_channel_gives_way_to_a_new_one_and_used_ones_do_not() {
     let hello = Publish { channel: X, payload: Payload::from(&b"hello"[..]), ..Publish::default() };
     assert!(w.router.command(&Command::Publish(hello)).is_err());
     let hello = Publish { channel: "kept:3", ..hello };
-    assert_eq!(w.router.command(&Command::Publish(hello)), Ok(Outcome::Published(Some(2))));
+    let epoch: Box<str> = w.position(a, "kept:3").0.into();
+    assert_eq!(w.router.command(&Command::Publish(hello)), Ok(Outcome::Kept { epoch, offset: 2 }));
 }
 
 #[test]
@@ -237,4 +238,25 @@ fn a_question_without_a_channel_is_no_question() {
     };
     w.send_all(a, &[wire::Frame::History(page), history(2, "kept:\n", None, None, None)]);
     assert_eq!(w.sees(a), ["error 0 1001", "error 2 1002"]);
+}
+
+#[test]
+fn a_host_asks_as_clients_do() {
+    let mut w = world();
+    let a = w.client();
+    w.send_all(a, &[publish(X, "a"), publish(X, "b")]);
+    let (epoch, _) = w.position(a, X);
+    let mut ask = |channel, since: Option<(&str, u64)>| {
+        let since = since.map(|(epoch, offset)| Point { epoch, offset });
+        match w.router.command(&Command::History { channel, since, limit: 10, reverse: true }) {
+            Ok(Outcome::History(frame)) => Ok(support::lines(&frame).remove(0)),
+            Ok(other) => panic!("{other:?}"),
+            Err(refused) => Err(refused.code),
+        }
+    };
+    assert_eq!(ask(X, None), Ok(format!("history 1: b#2@0 a#1@0 of {epoch}:2")));
+    assert_eq!(ask(X, Some((&epoch, 1))), Ok(format!("history 1: b#2@0 of {epoch}:2")));
+    assert_eq!(ask(X, Some((&epoch, 3))), Err(ErrorCode::UNRECOVERABLE));
+    assert_eq!(ask("other:x", None), Err(ErrorCode::NOT_AVAILABLE));
+    assert_eq!(ask("$kept:x", None), Err(ErrorCode::INVALID_CHANNEL));
 }

@@ -34,6 +34,9 @@ fn judge(seeds: u64) {
                 total.tally.missed += run.tally.missed;
                 total.tally.overloaded += run.tally.overloaded;
                 total.tally.unknown_gaps += run.tally.unknown_gaps;
+                total.tally.recovered += run.tally.recovered;
+                total.tally.unrecovered += run.tally.unrecovered;
+                total.tally.trimmed += run.tally.trimmed;
                 total.tally.errors += run.tally.errors;
             }
             Err(failure) => {
@@ -46,7 +49,15 @@ fn judge(seeds: u64) {
     }
     println!("{seeds} runs of {} s: {} clients, {:?}", total.ms / 1000, total.clients, total.tally);
     assert!(failed.is_empty(), "{} of {seeds} runs failed, the first is above: {failed:?}", failed.len());
-    let losses = [total.tally.missed, total.tally.overloaded, total.tally.unknown_gaps];
+    let tally = total.tally;
+    let losses = [
+        tally.missed,
+        tally.overloaded,
+        tally.unknown_gaps,
+        tally.unrecovered,
+        tally.trimmed,
+        tally.recovered,
+    ];
     assert!(
         seeds < 500 || losses.iter().all(|count| *count > 0),
         "some runs have to lose something of every kind, or nothing is tested of that: {losses:?}"

@@ -1,10 +1,13 @@
 //! What channels keep, and what those get of it who come later, over real sockets.
 
+mod api_support;
 mod e2e_support;
 
+use api_support::post;
 use e2e_support::{Peer, Running, connect, publish};
 use pulse_core::wire::{ErrorCode, Frame, History, Point, Subscribe};
 use pulse_native::config::Rules;
+use serde_json::json;
 
 const CHANNEL: &str = "kept:x";
 
@@ -143,4 +146,41 @@ fn a_long_history_comes_whole_to_a_slow_reader() {
         }
         publisher.send(&[publish(2_000, CHANNEL, b"more")]);
     }
+}
+
+#[test]
+fn the_http_api_publishes_with_positions_and_tells_history() {
+    let server = server();
+    let publish = |params: &serde_json::Value| post(server.addr, "publish", params).result();
+    let first = publish(&json!({"channel": CHANNEL, "payload": {"n": 1}, "event": "e", "tags": {"k": "v"}}));
+    let epoch = first["epoch"].as_str().expect("it is kept").to_owned();
+    assert_eq!(first["offset"], 1);
+    publish(&json!({"channel": CHANNEL, "payload_base64": "AAE=", "key": "k"}));
+    let third = publish(&json!({"channel": CHANNEL, "payload": "text", "format": "raw"}));
+    assert_eq!(third, json!({"epoch": epoch, "offset": 3}));
+    let mut page = post(server.addr, "history", &json!({"channel": CHANNEL})).result();
+    for item in page["publications"].as_array_mut().expect("a list") {
+        let time = item.as_object_mut().expect("an object").remove("time");
+        assert!(time.and_then(|time| time.as_u64()) > Some(1_700_000_000_000));
+    }
+    let items = json!([
+        {"offset": 1, "payload": {"n": 1}, "format": "json", "event": "e", "tags": {"k": "v"}},
+        {"offset": 2, "payload_base64": "AAE=", "key": "k"},
+        {"offset": 3, "payload_base64": "dGV4dA=="},
+    ]);
+    assert_eq!(page, json!({"epoch": epoch, "offset": 3, "publications": items}));
+    let ask = |params: serde_json::Value| post(server.addr, "history", &params);
+    let since = json!({"epoch": epoch, "offset": 1});
+    let newest = ask(json!({"channel": CHANNEL, "since": since, "limit": 1, "reverse": true})).result();
+    assert_eq!(newest["publications"][0]["offset"], 3);
+    assert_eq!(newest["publications"].as_array().map(Vec::len), Some(1));
+    let (status, code, _, place) =
+        ask(json!({"channel": CHANNEL, "since": {"epoch": epoch, "offset": 4}})).error();
+    assert_eq!((status, code, &*place), (400, 1016, "since"));
+    let (status, code, _, place) = ask(json!({"channel": "plain"})).error();
+    assert_eq!((status, code, &*place), (404, 1014, "channel"));
+    let (status, code, _, place) = ask(json!({"channel": CHANNEL, "since": {"epoch": epoch}})).error();
+    assert_eq!((status, code, &*place), (400, 1001, "since.offset"));
+    let (status, code, _, place) = ask(json!({"channel": CHANNEL, "reverse": 1})).error();
+    assert_eq!((status, code, &*place), (400, 1001, "reverse"));
 }

@@ -138,6 +138,10 @@ fn right() -> Vec<(&'static str, Value)> {
         ("disconnect", json!({"user": "u", "code": 4000, "reason": "r"})),
         ("presence", json!({"channel": "a", "limit": 10})),
         ("presence_count", json!({"channel": "a"})),
+        (
+            "history",
+            json!({"channel": "a", "since": {"epoch": "e", "offset": 3}, "limit": 3, "reverse": true}),
+        ),
         ("channels", json!({"prefix": "a", "after": "b", "limit": 3})),
         ("info", json!({})),
     ]
@@ -146,7 +150,7 @@ fn right() -> Vec<(&'static str, Value)> {
 /// A request with some damage to its name, its fields or its bytes.
 fn damaged(random: &mut Random) -> (String, Vec<u8>) {
     let mut all = right();
-    let (method, mut params) = all.swap_remove(random.below(11));
+    let (method, mut params) = all.swap_remove(random.below(12));
     let mut method = method.to_owned();
     let values = [json!(null), json!(-1), json!(1.5), json!("$"), json!([]), json!({"a": {}}), json!(true)];
     let fields = params.as_object_mut().expect("parameters are an object");

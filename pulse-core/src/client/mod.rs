@@ -127,6 +127,8 @@ pub struct ClientStats {
     pub ignored: u64,
     /// Publications dropped because the application has had them already.
     pub repeated: u64,
+    /// Subscriptions made anew because publications were missing.
+    pub resumed: u64,
 }
 
 const INVALID_CHANNEL: &str = "the channel name is not allowed: it has to be 1 to 256 bytes of printable ASCII that do not start with $";

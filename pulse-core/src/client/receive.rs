@@ -1,15 +1,15 @@
 //! What a client makes of each frame that a server sends, in each state.
 
 use crate::wire::{
-    self, Ack, CloseCode, Connected, DecodeError, Disconnect, ErrorCode, ErrorFrame, Frame, Publish, Split,
-    Unsubscribed,
+    self, Ack, CloseCode, Connected, DecodeError, Disconnect, ErrorCode, ErrorFrame, Frame, Gap, Publish,
+    Split, Unsubscribed,
 };
 use crate::{Kind, Time};
 
 use super::deadline::{Deadline, Due};
 use super::event::{Event, Failure, Missing, Subject};
 use super::liveness::Liveness;
-use super::subscription::{Position, State as Sub, SubId, Subscription};
+use super::subscription::{Arrival, Position, State as Sub, SubId, Subscription};
 use super::write::Op;
 use super::{Client, End, Ping, State};
 
@@ -72,7 +72,7 @@ impl Client {
             (State::Open { .. }, Frame::Publish(publication)) => return self.publication(map, &publication),
             (State::Open { .. }, Frame::Ack(ack)) => return self.acked(map, &ack),
             (State::Open { .. }, Frame::Pong { timestamp }) => return self.ponged(timestamp),
-            (State::Open { .. }, Frame::Gap(gap)) => return self.about(map, gap.channel),
+            (State::Open { .. }, Frame::Gap(gap)) => return self.gap(map, &gap),
             (State::Open { .. }, Frame::Presence(news)) if news.id == 0 => {
                 return self.about(map, news.channel);
             }
@@ -124,15 +124,38 @@ impl Client {
         let found = self.subs.find(publication.channel).and_then(|id| self.subs.get_mut(id.get()));
         // Until the ack comes, what arrives was meant for an earlier subscription to the same channel.
         let Some(sub) = found.filter(|sub| matches!(sub.state, Sub::Active)) else { return self.ignore() };
-        if let (Some(position), Some(offset)) = (&mut sub.position, publication.offset) {
-            if offset <= position.offset {
-                self.stats.repeated += 1;
-                return Flow::On;
-            }
-            position.offset = offset;
+        let id = sub.id;
+        match sub.arrive(publication.offset) {
+            Arrival::New => self.events.push_frame(map, Subject::Subscription(id)),
+            Arrival::Repeated => self.stats.repeated += 1,
+            Arrival::Hole => self.resume(id),
         }
-        self.events.push_frame(map, Subject::Subscription(sub.id));
         Flow::On
+    }
+
+    /// Something is missing: it is asked for again, unless it was dropped on purpose or nothing is kept.
+    fn gap(&mut self, map: &[u8], gap: &Gap<'_>) -> Flow {
+        let Some(id) = self.subs.find_active(gap.channel) else { return self.ignore() };
+        let sub = self.subs.get_mut(id.get()).expect("it was found just now");
+        let dropped = matches!(gap.reason, "slow_consumer" | "trimmed") || gap.count == Some(0);
+        if dropped || sub.position.is_none() {
+            sub.miss(gap.count);
+            self.events.push_frame(map, Subject::Subscription(id));
+        } else {
+            self.resume(id);
+        }
+        Flow::On
+    }
+
+    /// Subscribes anew behind what the application has. What arrives until the ack comes is of the old subscription; the
+    /// ack says whether everything follows, and if it does not the application is told of the gap.
+    fn resume(&mut self, id: SubId) {
+        let Some(sub) = self.subs.get_mut(id.get()) else { return };
+        sub.state = Sub::Due;
+        let channel = sub.channel.clone();
+        self.stats.resumed += 1;
+        self.ops.push_back(Op::Unsubscribe(channel));
+        self.ops.push_back(Op::Subscribe(id));
     }
 
     fn acked(&mut self, map: &[u8], ack: &Ack<'_>) -> Flow {
@@ -270,6 +293,7 @@ impl Client {
 
 /// Makes a subscription active, at the position that the server says. Returns what it misses for good, if anything.
 fn settle(sub: &mut Subscription, ack: &Ack<'_>) -> Option<Missing> {
+    let latest = sub.request().latest.unwrap_or(0);
     sub.activate();
     let had = sub.position.take();
     let at = ack.epoch.zip(ack.offset).map(|(epoch, offset)| Position { epoch: epoch.into(), offset });
@@ -288,7 +312,7 @@ fn settle(sub: &mut Subscription, ack: &Ack<'_>) -> Option<Missing> {
         Some((had, at)) => Missing { from: Some(had.offset.saturating_add(1)), to: Some(at.offset) },
         None => Missing::default(),
     };
-    sub.position = at;
+    sub.begin(at, latest);
     (ack.recovered == Some(false)).then_some(missing)
 }
 

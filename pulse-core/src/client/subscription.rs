@@ -126,6 +126,10 @@ pub(super) struct Subscription {
     latest: Option<u64>,
     /// The last publication that the application was given, in channels that number them.
     pub(super) position: Option<Position>,
+    /// Publications up to this number may be missing: the newest were asked for, and there are fewer.
+    until: u64,
+    /// How many publications the application was told to miss and did not miss yet.
+    told: u64,
     pub(super) state: State,
     /// Whether a request was sent on this connection, so that the server may know of the subscription.
     pub(super) asked: bool,
@@ -151,7 +155,45 @@ impl Subscription {
         self.state = State::Active;
         self.attempt = 0;
         self.latest = None;
+        (self.until, self.told) = (0, 0);
     }
+
+    /// It goes on behind this position; if `latest` newest were asked for, they come first, or as many as there are.
+    pub(super) fn begin(&mut self, at: Option<Position>, latest: u64) {
+        self.until = at.as_ref().map_or(0, |at| if latest > 0 { at.offset } else { 0 });
+        self.position = at.map(|at| Position { offset: at.offset.saturating_sub(latest), ..at });
+    }
+
+    /// Judges a publication by its number, and takes its place if it is the next.
+    pub(super) fn arrive(&mut self, offset: Option<u64>) -> Arrival {
+        let (Some(position), Some(offset)) = (&mut self.position, offset) else { return Arrival::New };
+        if offset <= position.offset {
+            return Arrival::Repeated;
+        }
+        let missing = offset - position.offset.max(self.until.min(offset - 1)) - 1;
+        match self.told.checked_sub(missing) {
+            None => Arrival::Hole,
+            Some(left) => {
+                (self.told, position.offset) = (left, offset);
+                Arrival::New
+            }
+        }
+    }
+
+    /// The application is told that so many publications are missing, or that nobody knows how many.
+    pub(super) fn miss(&mut self, count: Option<u64>) {
+        self.told = self.told.saturating_add(count.unwrap_or(u64::MAX));
+    }
+}
+
+/// What a publication is to a subscription.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Arrival {
+    New,
+    /// The application has had it.
+    Repeated,
+    /// Others should have come before it.
+    Hole,
 }
 
 /// All subscriptions of a client.
@@ -183,6 +225,8 @@ impl Subscriptions {
             token: options.token.map(Token::from),
             latest: options.latest,
             position: options.recover.map(Position::from),
+            until: 0,
+            told: 0,
             state: State::Due,
             asked: false,
             attempt: 0,

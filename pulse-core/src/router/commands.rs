@@ -5,9 +5,10 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use crate::grant::is_channel_name;
-use crate::peer::PresenceRequest;
+use crate::history::EpochText;
+use crate::peer::{HistoryQuery, PresenceRequest};
 use crate::presence::ClientName;
-use crate::wire::{CloseCode, ErrorCode, PresenceAction, Publish, Unsubscribed};
+use crate::wire::{CloseCode, ErrorCode, Point, PresenceAction, Publish, Unsubscribed};
 use crate::{Dialect, PeerId, Ticket};
 
 use super::durable::Asker;
@@ -84,6 +85,17 @@ pub enum Command<'a> {
         /// Channel name.
         channel: &'a str,
     },
+    /// Ask for what was published in a channel that keeps history. Belongs to the channel's home.
+    History {
+        /// Channel name.
+        channel: &'a str,
+        /// Only what came behind this position.
+        since: Option<Point<'a>>,
+        /// Publications at most, 0 to 1000.
+        limit: u64,
+        /// The newest first.
+        reverse: bool,
+    },
     /// Ask for channels with subscribers at this router, in the order of their names. Belongs to every router; counts of one
     /// channel add up.
     Channels {
@@ -104,6 +116,15 @@ pub enum Outcome {
     Published(Option<u64>),
     /// It is published once it is stored: [`Effect::Settled`](crate::Effect::Settled) with this ticket tells what became of it.
     Storing(Ticket),
+    /// Published and kept, at this position.
+    Kept {
+        /// Of the channel's history, as clients are told it.
+        epoch: Box<str>,
+        /// The publication's number.
+        offset: u64,
+    },
+    /// A `history` frame with the answer, its length in front.
+    History(Vec<u8>),
     /// So many connections of this router were subscribed, unsubscribed or ended.
     Connections(u64),
     /// A `presence` frame with the answer, its length in front.
@@ -156,6 +177,9 @@ impl Router {
             Command::Disconnect { target, code, reason } => Ok(self.host_disconnect(target, code, reason)),
             Command::Presence { channel, after, limit } => self.host_presence(channel, Some((after, limit))),
             Command::PresenceCount { channel } => self.host_presence(channel, None),
+            Command::History { channel, since, limit, reverse } => {
+                self.host_history(channel, since, limit, reverse)
+            }
             Command::Channels { prefix, after, limit } => Ok(self.list_channels(prefix, after, limit)),
         };
         self.close_overflowed();
@@ -193,7 +217,31 @@ impl Router {
         }
         let meta = self.meta(channel, self.policy(channel), publish.key);
         self.deliver(channel, Source::Publication(&for_subscribers(publish)), meta);
-        Ok(Outcome::Published(Some(self.channels.get(channel).offset)))
+        let (epoch, offset) = self.channels.get(channel).position();
+        if keeps {
+            return Ok(Outcome::Kept { epoch: EpochText::new(epoch).as_str().into(), offset });
+        }
+        Ok(Outcome::Published(Some(offset)))
+    }
+
+    fn host_history(
+        &mut self,
+        channel: &str,
+        since: Option<Point<'_>>,
+        limit: u64,
+        reverse: bool,
+    ) -> Result<Outcome, Refused> {
+        if let Some(home) = self.elsewhere(channel)? {
+            return Ok(Outcome::Elsewhere(home));
+        }
+        if self.rulebook.rules(channel).history().is_none() {
+            let message = "the namespace of this channel keeps no history";
+            return Err(Refused { code: ErrorCode::NOT_AVAILABLE, message });
+        }
+        let since = since.map(|Point { epoch, offset }| (EpochText::parse(epoch), offset));
+        let query = HistoryQuery { channel, id: 1, since, limit, reverse };
+        let page = self.page_of_history(&query).map_err(|(code, message)| Refused { code, message })?;
+        Ok(Outcome::History(page))
     }
 
     fn host_subscribe(&mut self, target: Target<'_>, name: &str) -> Result<Outcome, Refused> {

@@ -12,9 +12,10 @@ use alloc::vec::Vec;
 
 use hashbrown::HashMap;
 
+use crate::history::EpochText;
 use crate::peer::PeerMessage;
 use crate::wire::{Ack, ErrorCode, Publish};
-use crate::{ConnId, Effect, ImportError, Record, Refused, Ticket, Time};
+use crate::{ConnId, Effect, ImportError, Outcome, Record, Refused, Ticket, Time};
 
 use super::Router;
 use super::history::publication;
@@ -297,7 +298,8 @@ impl Router {
         let publication = publication(frame).expect("it was encoded here");
         debug_assert_eq!(publication.offset, Some(offset), "what is stored is published in its order");
         self.histories.push(channel, at, frame);
-        let position = Some((self.channels.get(channel).epoch, offset));
+        let epoch = self.channels.get(channel).epoch;
+        let position = Some((epoch, offset));
         match asker {
             Asker::Client { conn, id: Some(id) } => {
                 if let Some(slot) = self.open_slot(conn) {
@@ -307,7 +309,8 @@ impl Router {
             Asker::Client { id: None, .. } | Asker::Peer { ticket: 0, .. } => {}
             Asker::Peer { from, ticket } => self.say(from, PeerMessage::Accepted { ticket, position }),
             Asker::Host { ticket } => {
-                self.effects.push_back(Effect::Settled { ticket, published: Ok(offset) });
+                let outcome = Ok(Outcome::Kept { epoch: EpochText::new(epoch).as_str().into(), offset });
+                self.effects.push_back(Effect::Settled { ticket, outcome });
             }
         }
         let meta = self.meta(channel, self.policy(channel), publication.key);
@@ -327,8 +330,8 @@ impl Router {
             Asker::Peer { ticket: 0, .. } => self.stats.dropped_between += 1,
             Asker::Peer { from, ticket } => self.say(from, PeerMessage::Refused { ticket, code: code.0 }),
             Asker::Host { ticket } => {
-                let published = Err(Refused { code, message: reason });
-                self.effects.push_back(Effect::Settled { ticket, published });
+                let outcome = Err(Refused { code, message: reason });
+                self.effects.push_back(Effect::Settled { ticket, outcome });
             }
         }
     }

@@ -328,8 +328,8 @@ impl Router {
 
     // ---- out: drained in this order; stopping early keeps the rest
 
-    /// The next bytes for some connections; `None` when the turn is drained. May have news after every input. What it returns
-    /// may have made effects, too.
+    /// The next bytes for some connections; `None` when the turn is drained. May have news after every input. Whether it
+    /// returns anything or not, it may have made effects, too.
     #[must_use]
     pub fn poll_write(&mut self) -> Option<Batch<'_>> {
         if self.crowds.is_due() {

@@ -248,10 +248,13 @@ impl Router {
                     // Where the clock began later than this, it is kept for a while longer.
                     self.histories.push(channel, Time(now.0.saturating_sub(age)), frame);
                 }
+                // Maybe nobody comes who needs it: its time begins now.
+                self.histories.vacate(channel, now, offset == 0);
+            } else {
+                self.moved_in.push(name.into());
             }
             // Whoever is imported next knows of them.
             self.forget_changes(channel);
-            self.moved_in.push(name.into());
         }
         Ok(())
     }

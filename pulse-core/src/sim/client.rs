@@ -1,6 +1,7 @@
 //! One client: it sends what it is told to, answers pings, and writes down everything in the order in which it happens.
 
-use alloc::collections::VecDeque;
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::wire::Frame;
@@ -92,6 +93,40 @@ impl Client {
     #[must_use]
     pub fn log(&self) -> &[Entry] {
         &self.log
+    }
+
+    /// The position that it knows of a channel.
+    pub(super) fn position(&self, channel: &str) -> Option<(String, u64)> {
+        let (mut asked, mut known) = (BTreeMap::new(), None);
+        for entry in &self.log {
+            match &entry.what {
+                What::Sent(frame) => {
+                    if let Frame::Subscribe(request) = frame.get()
+                        && request.channel == channel
+                    {
+                        asked.insert(request.id, request.recover.map(|point| point.offset));
+                    }
+                }
+                What::Got(frame) => match frame.get() {
+                    Frame::Ack(ack) => {
+                        if let (Some(since), Some((epoch, offset))) =
+                            (asked.get(&ack.id), ack.epoch.zip(ack.offset))
+                        {
+                            let since = since.filter(|_| ack.recovered == Some(true));
+                            known = Some((String::from(epoch), since.unwrap_or(offset)));
+                        }
+                    }
+                    Frame::Publish(publish) if publish.channel == channel => {
+                        if let (Some((_, known)), Some(offset)) = (&mut known, publish.offset) {
+                            *known = offset;
+                        }
+                    }
+                    _ => {}
+                },
+                _ => {}
+            }
+        }
+        known
     }
 
     /// Whether it has not ended the connection and does not know of its end.

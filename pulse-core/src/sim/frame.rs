@@ -44,12 +44,22 @@ impl fmt::Debug for OwnedFrame {
                 publish.payload.append_to(&mut bytes);
                 let start = bytes[..bytes.len().min(16)].escape_ascii();
                 write!(f, "publish {} {start} of {} B", publish.channel, bytes.len())?;
+                publish.offset.map_or(Ok(()), |offset| write!(f, ", number {offset}"))?;
                 publish.id.map_or(Ok(()), |id| write!(f, ", id {id}"))?;
                 publish.key.map_or(Ok(()), |key| write!(f, ", key {key}"))
             }
-            Frame::Subscribe(subscribe) => write!(f, "subscribe {} {}", subscribe.id, subscribe.channel),
+            Frame::Subscribe(subscribe) => {
+                write!(f, "subscribe {} {}", subscribe.id, subscribe.channel)?;
+                subscribe.recover.map_or(Ok(()), |at| write!(f, ", behind {}:{}", at.epoch, at.offset))?;
+                subscribe.latest.map_or(Ok(()), |latest| write!(f, ", latest {latest}"))
+            }
             Frame::Unsubscribe(leave) => write!(f, "unsubscribe {} {}", leave.id, leave.channel),
-            Frame::Ack(ack) => write!(f, "ack {}", ack.id),
+            Frame::Ack(ack) => {
+                write!(f, "ack {}", ack.id)?;
+                let position = ack.epoch.zip(ack.offset);
+                position.map_or(Ok(()), |(epoch, offset)| write!(f, " at {epoch}:{offset}"))?;
+                ack.recovered.map_or(Ok(()), |recovered| write!(f, ", recovered {recovered}"))
+            }
             Frame::Error(error) => write!(f, "error {} {}", error.id, error.code),
             Frame::Gap(gap) => write!(f, "gap {} {:?} {}", gap.channel, gap.count, gap.reason),
             Frame::Disconnect(end) => write!(f, "disconnect {}", end.code),

@@ -8,8 +8,8 @@ use pulse_core::wire::{
     Unsubscribe, Value,
 };
 use pulse_core::{
-    Answer, Config, ConnId, Dialect, Effect, Kind, Link, Now, PeerId, Record, Request, Router, Seed, Shards,
-    Ticket, Time,
+    Answer, Config, ConnId, Dialect, Effect, Kind, Link, Now, Outcome, PeerId, Record, Request, Router, Seed,
+    Shards, Ticket, Time,
 };
 
 /// A router, its clock and what its clients have seen.
@@ -98,8 +98,10 @@ impl World {
                     self.stores.push((sequence, records));
                     continue;
                 }
-                Effect::Settled { published: Ok(offset), .. } => format!("published #{offset}"),
-                Effect::Settled { published: Err(refused), .. } => format!("refused {}", refused.code.0),
+                Effect::Settled { outcome: Ok(Outcome::Kept { epoch, offset }), .. } => {
+                    format!("published {epoch}:{offset}")
+                }
+                Effect::Settled { outcome: Err(refused), .. } => format!("refused {}", refused.code.0),
                 Effect::Close { conn, code } => format!("close {} {}", conn.slot(), code.0),
                 Effect::Ping { conn } => format!("ping {}", conn.slot()),
                 Effect::Pause { conn, paused } => format!("pause {} {paused}", conn.slot()),

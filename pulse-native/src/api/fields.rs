@@ -72,6 +72,15 @@ impl Fields {
         }
     }
 
+    /// `false` where it is absent.
+    pub(super) fn switch(&mut self, key: &'static str) -> Result<bool, Error> {
+        match self.any(key) {
+            None | Some(Value::Null) => Ok(false),
+            Some(Value::Bool(on)) => Ok(on),
+            Some(other) => Err(self.wrong(key, &other, "true or false")),
+        }
+    }
+
     pub(super) fn list(&mut self, key: &'static str) -> Result<Vec<Value>, Error> {
         match self.any(key) {
             None | Some(Value::Null) => Err(self.missing(key, "a list")),

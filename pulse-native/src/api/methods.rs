@@ -3,17 +3,18 @@
 use std::sync::Arc;
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use pulse_core::wire::{self, CLOSES, CloseCode, Format, Frame, Payload, Publish, Tags};
+use pulse_core::wire::{self, CLOSES, CloseCode, Format, Frame, Payload, Point, Publish, Tags};
 use pulse_core::{Command, Outcome, PeerId, Refused, Target, is_client_name};
 
 use super::error::Error;
 use super::fields::{Fields, shorten, unknown};
+use super::history::{self, Since};
 use super::value::Value;
 use super::{Api, Kind};
 use crate::engine::Engine;
 
 /// Every method but `batch`, which is made of them.
-const METHODS: [&str; 9] = [
+const METHODS: [&str; 10] = [
     "publish",
     "broadcast",
     "subscribe",
@@ -21,6 +22,7 @@ const METHODS: [&str; 9] = [
     "disconnect",
     "presence",
     "presence_count",
+    "history",
     "channels",
     "info",
 ];
@@ -30,6 +32,9 @@ const MAX_LIST: usize = 1_000;
 
 /// Items on a page, and where none is asked for.
 const PAGE: u64 = 1_000;
+
+/// Publications on a page of history where no number is asked for.
+const HISTORY_PAGE: u64 = 100;
 
 /// Bytes of a reason: as many as a close frame of WebSocket has room for.
 const MAX_REASON: usize = 123;
@@ -152,6 +157,7 @@ impl Api {
                 let frame = self.ask_members(caller, channel, None).await;
                 members(caller.kind, &frame.map_err(|error| placed(error, &at))?)
             }
+            "history" => self.history(caller, fields).await,
             "channels" => self.channels(fields).await,
             "info" => {
                 fields.end()?;
@@ -208,9 +214,33 @@ impl Api {
                 }))
             })
             .await?;
-        let Outcome::Published(offset) = outcome else { unreachable!("a publication is answered as one") };
+        let (epoch, offset) = match outcome {
+            Outcome::Published(offset) => (None, offset),
+            Outcome::Kept { epoch, offset } => (Some(epoch), Some(offset)),
+            _ => unreachable!("a publication is answered as one"),
+        };
+        let epoch = epoch.map(|epoch| ("epoch".to_owned(), Value::from(&*epoch)));
         let offset = offset.map(|offset| ("offset".to_owned(), Value::from(offset)));
-        Ok(Value::Map(offset.into_iter().collect()))
+        Ok(Value::Map(epoch.into_iter().chain(offset).collect()))
+    }
+
+    async fn history(&self, caller: Caller, mut fields: Fields) -> Result<Value, Error> {
+        let channel = fields.required_text("channel")?;
+        let since = Since::take(&mut fields)?;
+        let limit = fields.number("limit", 0, PAGE)?.unwrap_or(HISTORY_PAGE);
+        let reverse = fields.switch("reverse")?;
+        let (at, of_since) = (fields.at("channel"), fields.at("since"));
+        fields.end()?;
+        let outcome = self.ask_home(caller.shard, move |engine| {
+            let since = since.as_ref().map(|Since { epoch, offset }| Point { epoch, offset: *offset });
+            engine.command(&Command::History { channel: &channel, since, limit, reverse })
+        });
+        match outcome.await {
+            Ok(Outcome::History(frame)) => Ok(history::page(caller.kind, &frame)),
+            Ok(_) => unreachable!("a question about history is answered with a page"),
+            Err(error) if error.code == wire::ErrorCode::UNRECOVERABLE => Err(error.at(of_since)),
+            Err(error) => Err(placed(error, &at)),
+        }
     }
 
     async fn broadcast(&self, caller: Caller, mut fields: Fields) -> Result<Value, Error> {
@@ -349,7 +379,9 @@ impl Api {
 /// Says where a refusal comes from that speaks of the channel; another place is kept.
 fn placed(error: Error, channel: &str) -> Error {
     match error.code {
-        wire::ErrorCode::INVALID_CHANNEL if error.place.is_none() => error.at(channel),
+        wire::ErrorCode::INVALID_CHANNEL | wire::ErrorCode::NOT_AVAILABLE if error.place.is_none() => {
+            error.at(channel)
+        }
         wire::ErrorCode::PAYLOAD_TOO_LARGE if error.place.is_none() => error.at("payload"),
         _ => error,
     }

@@ -6,6 +6,7 @@
 mod error;
 mod fields;
 mod gate;
+mod history;
 mod methods;
 mod repeats;
 mod value;

@@ -9,7 +9,7 @@ use crate::engine::Engine;
 type Question = dyn FnOnce(&mut dyn Engine) -> Option<(Ticket, Settle)> + Send;
 
 /// Takes what became of a publication that had to be stored first.
-pub(super) type Settle = Box<dyn FnOnce(Result<u64, Refused>) + Send>;
+pub(super) type Settle = Box<dyn FnOnce(Result<Outcome, Refused>) + Send>;
 
 /// A question that carries its own way back; an input like any other.
 pub(crate) struct Ask(Box<Question>);
@@ -28,11 +28,7 @@ impl Ask {
         tell: impl FnOnce(Result<Outcome, Refused>) + Send + 'static,
     ) -> Self {
         Self(Box::new(move |engine| match question(engine) {
-            Ok(Outcome::Storing(ticket)) => {
-                let settle: Settle =
-                    Box::new(move |published| tell(published.map(|offset| Outcome::Published(Some(offset)))));
-                Some((ticket, settle))
-            }
+            Ok(Outcome::Storing(ticket)) => Some((ticket, Box::new(tell))),
             outcome => {
                 tell(outcome);
                 None

@@ -336,7 +336,8 @@ impl<E: Engine> Shard<E> {
             }
             match self.effects.pop_front() {
                 Some(effect) => self.perform(effect),
-                None if news => {}
+                // Finding nothing to write, the engine may have asked another shard for it.
+                None if news || self.hurry() => {}
                 None => return true,
             }
         }
@@ -351,9 +352,9 @@ impl<E: Engine> Shard<E> {
             match effect {
                 Effect::Send { to, parcel } => self.send(to, parcel),
                 Effect::Store { sequence, records } => self.store(sequence, records),
-                Effect::Settled { ticket, published } => {
+                Effect::Settled { ticket, outcome } => {
                     if let Some(settle) = self.unsettled.remove(&ticket) {
-                        settle(published);
+                        settle(outcome);
                     }
                 }
                 later => self.effects.push_back(later),

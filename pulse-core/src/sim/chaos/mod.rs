@@ -20,9 +20,9 @@ use super::{ClientNo, Sim, SimConfig, What};
 use wish::Wish;
 
 /// Channels of which a run uses some. The namespaces have rules of their own.
-const CHANNELS: [&str; 16] = [
-    "a", "b", "lobby", "news:1", "news:2", "news:3", "chat:7", "drop:1", "drop:2", "key:1", "key:2", "ask:1",
-    "ask:2", "ask:no!", "no:1", "$bad",
+const CHANNELS: [&str; 19] = [
+    "a", "b", "lobby", "news:1", "news:2", "news:3", "chat:7", "drop:1", "drop:2", "key:1", "key:2",
+    "kept:1", "kept:2", "kept:3", "ask:1", "ask:2", "ask:no!", "no:1", "$bad",
 ];
 /// Events that a failure shows by itself.
 const TAIL: usize = 100;
@@ -221,6 +221,7 @@ impl Chaos {
             2 | 3 if self.weather.slow => self.sim.stop_reading(self.drivers[at].no),
             4..=6 if self.weather.slow => self.sim.resume_reading(self.drivers[at].no),
             7 if self.one_in(8) => self.be_rude(at),
+            8 if self.weather.slow && self.one_in(2) => self.lag(at),
             8 | 9 if self.weather.slow || self.weather.overload => self.flood(at),
             _ => {
                 let several = 1 + if self.one_in(4) { self.random.below(5) } else { 0 };
@@ -285,14 +286,16 @@ impl Chaos {
         match self.random.below(24) {
             0..=6 if !inside || self.one_in(10) => {
                 self.drivers[at].wants.insert(channel);
-                Wish::Subscribe { id, channel }
+                let (recover, latest) = self.wanted(at, channel);
+                Wish::Subscribe { id, channel, recover, latest }
             }
             0 | 1 => {
                 self.drivers[at].wants.remove(channel);
                 Wish::Unsubscribe { id, channel }
             }
             2 => Wish::Ping,
-            3 if self.one_in(4) => Wish::Unavailable { id, channel },
+            3 if self.one_in(4) && !model::is_kept(channel) => Wish::Unavailable { id, channel },
+            3 if model::is_kept(channel) => self.question(id, channel),
             4..=8 => self.presence(id, channel),
             _ => {
                 let len = match self.random.below(20) {
@@ -322,6 +325,36 @@ impl Chaos {
         let data = head.into_iter().chain(text).collect();
         let shows = matches!(action, Join | Update) && !self.one_in(6);
         Wish::Presence { id, channel, action, data: shows.then_some(data) }
+    }
+
+    /// What a client wants when it comes (back) to a channel that keeps history.
+    fn wanted(&mut self, at: usize, channel: &str) -> (Option<(String, u64)>, Option<u64>) {
+        if !model::is_kept(channel) || self.sim.client(self.drivers[at].no).dialect() == Dialect::Legacy {
+            return (None, None);
+        }
+        let latest = self.one_in(4).then(|| u64::from(self.random.below(6)));
+        let recover = if self.one_in(4) { None } else { self.position(channel) };
+        (recover, latest)
+    }
+
+    fn question(&mut self, id: u64, channel: &'static str) -> Wish {
+        let since = if self.one_in(2) { self.position(channel) } else { None };
+        let limit = self.one_in(2).then(|| u64::from(self.random.below(8)));
+        Wish::History { id, channel, since, limit, reverse: self.one_in(3) }
+    }
+
+    /// A position that some client has had, or nearly so.
+    fn position(&mut self, channel: &str) -> Option<(String, u64)> {
+        let clients = self.sim.clients();
+        let from = self.random.below(clients.len() as u32) as usize;
+        let known = (0..clients.len()).find_map(|at| clients[(from + at) % clients.len()].position(channel));
+        let (epoch, offset) = known?;
+        Some(match self.random.below(20) {
+            0 => ("00000000".to_string(), offset),
+            1 => (epoch, offset + 1 + u64::from(self.random.below(3))),
+            2 => (epoch, offset / 2),
+            _ => (epoch, offset),
+        })
     }
 
     fn publication(&mut self, at: usize, channel: &'static str, len: usize) -> Wish {
@@ -361,6 +394,38 @@ impl Chaos {
             let wish = self.publication(at, channel, len as usize);
             self.ask(at, &[wish]);
         }
+    }
+
+    /// A client takes nothing while it wants what was published before, until history has dropped some of it.
+    fn lag(&mut self, at: usize) {
+        let kept: Vec<&str> =
+            self.channels.iter().copied().filter(|channel| model::is_kept(channel)).collect();
+        let others: Vec<usize> = (0..self.drivers.len())
+            .filter(|&other| other != at && self.lives(&self.drivers[other]))
+            .collect();
+        let (Some(&channel), Some(&other)) = (self.pick(&kept), self.pick(&others)) else { return };
+        if self.sim.client(self.drivers[at].no).dialect() == Dialect::Legacy {
+            return;
+        }
+        let publish = |chaos: &mut Self, count: u32| {
+            for _ in 0..count {
+                let wish = chaos.publication(other, channel, 500);
+                chaos.ask(other, &[wish]);
+            }
+            chaos.sim.run_for(20);
+        };
+        publish(self, 10);
+        self.sim.stop_reading(self.drivers[at].no);
+        for latest in [Some(model::HISTORY_SIZE), None] {
+            let recover = if latest.is_none() { self.position(channel) } else { None };
+            let (leave, come) = (self.new_id(at), self.new_id(at));
+            let leave = Wish::Unsubscribe { id: leave, channel };
+            self.ask(at, &[leave, Wish::Subscribe { id: come, channel, recover, latest }]);
+            self.drivers[at].wants.insert(channel);
+            self.sim.run_for(20);
+        }
+        let count = 1 + self.random.below(30);
+        publish(self, count);
     }
 
     fn ask(&mut self, at: usize, wishes: &[Wish]) {
@@ -496,8 +561,8 @@ impl Chaos {
         for at in 0..self.drivers.len() {
             self.sim.hang_up(self.drivers[at].no);
         }
-        // Longer than the grace of those who were present.
-        self.sim.run_for(3_000);
+        // Longer than the grace of those who were present, and than history is kept.
+        self.sim.run_for(2_000 + u64::from(model::HISTORY_TTL_MS));
         for (router, stats) in self.sim.stats().enumerate() {
             let left = (stats.connections, stats.subscriptions, stats.channels, stats.members);
             if left != (0, 0, 0, 0) {

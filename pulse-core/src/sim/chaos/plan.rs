@@ -1,7 +1,7 @@
 //! What a random run is made of: the weather, the rules and limits of its routers, and what the host answers.
 
 use crate::random::Random;
-use crate::sim::model::{MAX_DATA, MAX_PAYLOAD, Weather};
+use crate::sim::model::{HISTORY_SIZE, HISTORY_TTL_MS, MAX_DATA, MAX_PAYLOAD, Weather};
 use crate::{Answer, Config, Heartbeat, Limits, Namespace, Request, Rule, Rules, SlowConsumer};
 
 /// What happens in a run.
@@ -24,7 +24,17 @@ pub(super) fn weather(random: &mut Random) -> Weather {
 /// What the routers of a run are made with.
 pub(super) fn router(weather: &Weather, grace_ms: u32, random: &mut Random) -> Config {
     let plain = Rules { presence_grace_ms: grace_ms, ..Rules::default() };
+    let policies = [SlowConsumer::Disconnect, SlowConsumer::DropOldest, SlowConsumer::LatestPerKey];
+    let kept = Rules {
+        history_size: HISTORY_SIZE as u32,
+        history_bytes: 1 << 24,
+        history_ttl_ms: HISTORY_TTL_MS,
+        // In weather that loses nothing, newer ones by key would still lose something now and then.
+        slow_consumer: policies[random.below(if weather.slow { 3 } else { 2 }) as usize],
+        ..plain
+    };
     let rules = [
+        ("kept", kept),
         ("drop", Rules { slow_consumer: SlowConsumer::DropOldest, ..plain }),
         ("key", Rules { slow_consumer: SlowConsumer::LatestPerKey, ..plain }),
         ("ask", Rules { subscribe: Rule::Ask, publish: Rule::Ask, presence: Rule::Ask, ..plain }),

@@ -4,8 +4,8 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::wire::{
-    Format, Frame, History, Payload, Presence, PresenceAction, Publish, Refresh, Subscribe, Unsubscribe,
-    Value,
+    Format, Frame, History, Payload, Point, Presence, PresenceAction, Publish, Refresh, Subscribe,
+    Unsubscribe, Value,
 };
 
 /// A request that is about to be sent.
@@ -13,6 +13,15 @@ pub(super) enum Wish {
     Subscribe {
         id: u64,
         channel: &'static str,
+        recover: Option<(String, u64)>,
+        latest: Option<u64>,
+    },
+    History {
+        id: u64,
+        channel: &'static str,
+        since: Option<(String, u64)>,
+        limit: Option<u64>,
+        reverse: bool,
     },
     Unsubscribe {
         id: u64,
@@ -48,9 +57,21 @@ pub(super) enum Wish {
 impl Wish {
     pub(super) fn frame(&self) -> Frame<'_> {
         match self {
-            &Self::Subscribe { id, channel } => {
-                Frame::Subscribe(Subscribe { id, channel, ..Subscribe::default() })
-            }
+            Self::Subscribe { id, channel, recover, latest } => Frame::Subscribe(Subscribe {
+                id: *id,
+                channel,
+                recover: recover.as_ref().map(point),
+                latest: *latest,
+                ..Subscribe::default()
+            }),
+            Self::History { id, channel, since, limit, reverse } => Frame::History(History {
+                id: *id,
+                channel: Some(channel),
+                since: since.as_ref().map(point),
+                limit: *limit,
+                reverse: Some(*reverse),
+                ..History::default()
+            }),
             &Self::Unsubscribe { id, channel } => Frame::Unsubscribe(Unsubscribe { id, channel }),
             Self::Publish { id, channel, payload, key, json } => Frame::Publish(Publish {
                 id: *id,
@@ -82,4 +103,8 @@ impl Wish {
             Self::Ping => Frame::Ping { timestamp: Some(7) },
         }
     }
+}
+
+fn point((epoch, offset): &(String, u64)) -> Point<'_> {
+    Point { epoch, offset: *offset }
 }

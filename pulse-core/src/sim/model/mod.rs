@@ -1,9 +1,10 @@
 //! The judge: from what clients sent and received alone, whether the routers kept their promises.
 //!
 //! It knows nothing of routers, only what a client may rely on. `story` reads the clients' logs, `order` judges the order
-//! and completeness of publications, `requests` the answers, `presence` who was shown as present.
+//! and completeness of publications, `positions` their numbers where history is kept, `requests` the answers, `presence` who was shown as present.
 
 mod order;
+mod positions;
 mod presence;
 mod requests;
 mod story;
@@ -14,6 +15,7 @@ use super::client::{Client, What};
 use crate::wire::Frame;
 use story::Story;
 
+pub(crate) use positions::{HISTORY_SIZE, HISTORY_TTL_MS, is_kept};
 pub(crate) use requests::{MAX_DATA, MAX_PAYLOAD};
 pub(crate) use story::Mark;
 
@@ -74,6 +76,12 @@ pub struct Tally {
     pub overloaded: u64,
     /// Gaps whose number nobody knows.
     pub unknown_gaps: u64,
+    /// Subscriptions that got what they missed, which was something.
+    pub recovered: u64,
+    /// Subscriptions that were told that they do not.
+    pub unrecovered: u64,
+    /// Gaps of what history dropped before it was sent.
+    pub trimmed: u64,
     /// Requests that were refused.
     pub errors: u64,
 }
@@ -91,7 +99,9 @@ pub fn judge(clients: &[Client], weather: &Weather, grace_ms: u32) -> Result<Tal
         requests::judge(story, weather)?;
     }
     presence::judge(&stories, weather, grace_ms)?;
-    order::judge(&stories, weather)
+    let mut tally = order::judge(&stories, weather)?;
+    positions::judge(&stories, weather, &mut tally)?;
+    Ok(tally)
 }
 
 /// How many subscriptions clients that live know they have.
@@ -111,6 +121,7 @@ pub(crate) fn is_answered(client: &Client, id: u64) -> bool {
     client.log().iter().rev().take(16).any(|entry| match &entry.what {
         What::Got(frame) => match frame.get() {
             Frame::Presence(answer) => answer.id == id,
+            Frame::History(answer) => answer.id == id,
             Frame::Error(answer) => answer.id == id,
             _ => false,
         },

@@ -9,7 +9,7 @@ use crate::Dialect;
 
 use super::requests::is_refused;
 use super::story::{Mark, Sent, Stay, Story};
-use super::{Broken, Tally, Weather};
+use super::{Broken, Tally, Weather, is_kept};
 
 pub(super) fn judge(stories: &[Story], weather: &Weather) -> Result<Tally, Broken> {
     let mut channels: BTreeMap<&str, Channel<'_>> = BTreeMap::new();
@@ -30,6 +30,10 @@ pub(super) fn judge(stories: &[Story], weather: &Weather) -> Result<Tally, Broke
         let mut seen = BTreeSet::new();
         for stay in &story.stays {
             let channel = channels.get(&*stay.channel).unwrap_or(&nobody);
+            if is_kept(&stay.channel) {
+                // Who comes back may ask for what it had.
+                seen.clear();
+            }
             for &(_, mark) in &stay.received {
                 let broken = |what: &str| {
                     let text = format!("client {} got {mark:?}, which {what}", story.no);
@@ -97,6 +101,8 @@ impl<'a> Channel<'a> {
             && !weather.partitions
             && !story.complaints.contains(&1013)
             && story.was_taken(sent.at)
+            // A home without room for the channel does not say so.
+            && !(weather.small && is_kept(&sent.channel))
         {
             Fate::Accepted(None)
         } else {
@@ -123,14 +129,18 @@ impl<'a> Channel<'a> {
         self.before = vec![vec![false; count]; count];
         let mut reached = vec![false; count];
         for story in stories {
-            // Over all stays: what came before it left, came before what came after it was back.
-            let received: Vec<usize> = (story.stays.iter())
-                .filter(|stay| stay.channel == name)
-                .flat_map(|stay| stay.received.iter().map(|(_, mark)| self.places[mark]))
-                .collect();
-            for (at, &a) in received.iter().enumerate() {
-                reached[a] = true;
-                received[at + 1..].iter().for_each(|&b| self.before[a][b] = true);
+            let stays = story.stays.iter().filter(|stay| stay.channel == name);
+            let received =
+                stays.map(|stay| stay.received.iter().map(|(_, mark)| self.places[mark]).collect::<Vec<_>>());
+            // Over all stays: what came before it left, came before what came after it was back. But where history is kept
+            // it may come back to what was before.
+            let received: Vec<Vec<usize>> =
+                if is_kept(name) { received.collect() } else { [received.flatten().collect()].into() };
+            for received in received {
+                for (at, &a) in received.iter().enumerate() {
+                    reached[a] = true;
+                    received[at + 1..].iter().for_each(|&b| self.before[a][b] = true);
+                }
             }
         }
         for a in 0..count {
@@ -186,7 +196,7 @@ impl<'a> Channel<'a> {
     fn judge_stay(&self, story: &Story, stay: &Stay, weather: &Weather) -> Result<(), Broken> {
         // While a client takes nothing, however short that is, a publication gives way to a newer one with its key.
         let loses = weather.loses() || stay.channel.starts_with("key:");
-        if !loses && !stay.gaps.is_empty() {
+        if !loses && stay.gaps.iter().any(|gap| !gap.trimmed) {
             let text = format!("client {} is told of gaps {:?} in fine weather", story.no, stay.gaps);
             return Err(Broken::new("gaps", &stay.channel, text));
         }
@@ -237,7 +247,8 @@ impl<'a> Channel<'a> {
         }
         // A leaf that is behind tells all its subscribers how far, whenever they came.
         let told: u64 = stay.gaps.iter().filter(|gap| !gap.overloaded).filter_map(|gap| gap.count).sum();
-        if told > possible {
+        // Where history is kept, all is judged by the numbers.
+        if told > possible && !is_kept(&stay.channel) {
             let text = format!("client {} is told of {told} losses, {possible} are possible", story.no);
             return Err(Broken::new("gaps", &stay.channel, text));
         }

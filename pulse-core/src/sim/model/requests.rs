@@ -8,7 +8,7 @@ use crate::Dialect;
 use crate::wire::PresenceAction;
 
 use super::story::{Asked, Story, Wish};
-use super::{Broken, Weather};
+use super::{Broken, Weather, is_kept};
 
 /// Bytes of payload that one publication may have in every run.
 pub(crate) const MAX_PAYLOAD: usize = 64 * 1024;
@@ -55,6 +55,7 @@ pub(super) fn judge(story: &Story, weather: &Weather) -> Result<(), Broken> {
                 Wish::Subscribe | Wish::Unsubscribe | Wish::Unavailable => 0,
                 Wish::Publish { .. } => 1,
                 Wish::Presence(_) => 2,
+                Wish::History => 3,
             };
             let newest = &mut channel.newest_acks[kind];
             if answer.got.0 < *newest {
@@ -88,15 +89,15 @@ struct Membership {
     present: Option<bool>,
     /// Whether `inside` is certain.
     known: bool,
-    /// Where in the log the newest ack is: of a subscription or its end, of a publication, about presence.
-    newest_acks: [usize; 3],
+    /// Where in the log the newest ack is: of a subscription or its end, of a publication, about presence, about history.
+    newest_acks: [usize; 4],
     /// Where in the log the last subscription was answered.
     pending: usize,
 }
 
 impl Default for Membership {
     fn default() -> Self {
-        Self { inside: false, present: Some(false), known: true, newest_acks: [0; 3], pending: 0 }
+        Self { inside: false, present: Some(false), known: true, newest_acks: [0; 4], pending: 0 }
     }
 }
 
@@ -121,6 +122,10 @@ impl Membership {
             (Wish::Unsubscribe, None) => is(true),
             (Wish::Unsubscribe, Some(1008)) => is(false),
             (Wish::Publish { len }, None) => len <= MAX_PAYLOAD && !forbidden,
+            (Wish::Publish { .. } | Wish::History, Some(1013)) => weather.small && is_kept(&asked.channel),
+            (Wish::History, None) => true,
+            (Wish::History, Some(1016)) => asked.since.is_some(),
+            (Wish::History, Some(1011)) => weather.partitions,
             (Wish::Publish { len }, Some(1007)) => len > MAX_PAYLOAD,
             (Wish::Subscribe | Wish::Publish { .. }, Some(1004)) => forbidden,
             (Wish::Subscribe | Wish::Publish { .. }, Some(1011)) => weather.partitions,
@@ -172,7 +177,11 @@ fn judge_complaints(story: &Story, weather: &Weather) -> Result<(), Broken> {
             1004 => silent().any(|sent| is_forbidden(&sent.channel)),
             1007 => silent().any(|sent| sent.len > MAX_PAYLOAD),
             1011 => weather.partitions && silent().next().is_some(),
-            1013 => weather.asks || weather.overload,
+            1013 => {
+                weather.asks
+                    || weather.overload
+                    || weather.small && silent().any(|sent| is_kept(&sent.channel))
+            }
             _ => false,
         };
         if !right {

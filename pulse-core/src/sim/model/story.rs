@@ -7,9 +7,9 @@ use alloc::vec::Vec;
 use core::str;
 
 use crate::Dialect;
-use crate::wire::{Frame, Member, Payload, Presence, PresenceAction};
+use crate::wire::{Frame, History, Member, Payload, Presence, PresenceAction};
 
-use super::Broken;
+use super::{Broken, is_kept};
 use crate::sim::client::{Client, What};
 
 /// One publication, by its publisher's number and its number among what that one published.
@@ -47,6 +47,7 @@ pub(super) enum Wish {
     Unsubscribe,
     Publish { len: usize },
     Presence(PresenceAction),
+    History,
     Unavailable,
 }
 
@@ -63,6 +64,29 @@ pub(super) struct Asked {
     /// Whether it asks for the list from its beginning.
     pub(super) from_start: bool,
     pub(super) answer: Option<Answer>,
+    /// Of a subscription or a question: the position behind which it wants everything.
+    pub(super) since: Option<(String, u64)>,
+    /// Of a subscription: how many of the newest it wants.
+    pub(super) latest: u64,
+    /// The position that its ack says.
+    pub(super) acked_at: Option<Position>,
+    /// Whether it got what it missed, as its ack says.
+    pub(super) recovered: Option<bool>,
+}
+
+/// Where a publication is in its channel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Position {
+    pub(super) epoch: String,
+    pub(super) offset: u64,
+}
+
+/// A page of a channel's history.
+#[derive(Clone, Debug)]
+pub(super) struct Page {
+    pub(super) channel: String,
+    pub(super) epoch: String,
+    pub(super) publications: Vec<(u64, Mark)>,
 }
 
 /// What a request was answered.
@@ -74,6 +98,11 @@ pub(super) struct Answer {
 }
 
 impl Asked {
+    /// Whether it may be over before anybody has decided about it: then it is acknowledged all the same.
+    fn may_have_ended(&self) -> bool {
+        self.wish == Wish::Subscribe && self.since.as_ref().is_none_or(|_| self.recovered == Some(false))
+    }
+
     pub(super) fn is_acked(&self) -> bool {
         self.answer.is_some_and(|answer| answer.code.is_none())
     }
@@ -143,6 +172,24 @@ pub(super) struct Stay {
     /// What it received, with the place in the log.
     pub(super) received: Vec<(usize, Mark)>,
     pub(super) gaps: Vec<Told>,
+    /// Where history is kept: what it received and was told to miss, in order, each with the place in the log.
+    pub(super) steps: Vec<(usize, Step)>,
+}
+
+impl Stay {
+    pub(super) fn numbers(&self) -> impl Iterator<Item = u64> {
+        self.steps.iter().filter_map(|(_, step)| match step {
+            Step::Got { offset, .. } => Some(*offset),
+            Step::Gap { .. } => None,
+        })
+    }
+}
+
+/// What happened to a subscriber of a channel that keeps history.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Step {
+    Got { offset: u64, mark: Mark },
+    Gap { count: Option<u64>, from: Option<u64> },
 }
 
 /// A gap that a client was told of.
@@ -153,6 +200,8 @@ pub(super) struct Told {
     pub(super) count: Option<u64>,
     /// Whether it was lost between routers that had too much to carry.
     pub(super) overloaded: bool,
+    /// Whether history has dropped it before it was sent.
+    pub(super) trimmed: bool,
 }
 
 #[derive(Debug)]
@@ -164,6 +213,7 @@ pub(super) struct Story {
     pub(super) published: Vec<Sent>,
     pub(super) stays: Vec<Stay>,
     pub(super) sights: Vec<Sight>,
+    pub(super) pages: Vec<Page>,
     /// Its name and its user, as it was told.
     pub(super) name: Option<(String, Option<String>)>,
     /// The token that it sent.
@@ -196,6 +246,7 @@ impl Story {
                 published: Vec::new(),
                 stays: Vec::new(),
                 sights: Vec::new(),
+                pages: Vec::new(),
                 name: None,
                 token: None,
                 complaints: Vec::new(),
@@ -291,7 +342,11 @@ impl Reader {
                 let Some(id) = publish.id else { return };
                 (id, Wish::Publish { len }, publish.channel)
             }
-            Frame::History(request) => (request.id, Wish::Unavailable, request.channel.unwrap_or_default()),
+            Frame::History(request) => {
+                let channel = request.channel.unwrap_or_default();
+                let wish = if is_kept(channel) { Wish::History } else { Wish::Unavailable };
+                (request.id, wish, channel)
+            }
             Frame::Refresh(request) => (request.id, Wish::Unavailable, ""),
             Frame::Presence(request) => (request.id, Wish::Presence(request.action), request.channel),
             Frame::Ping { .. } => return,
@@ -304,14 +359,46 @@ impl Reader {
             }
             _ => (None, false),
         };
-        let (channel, sent) = (channel.to_string(), (place, at));
-        self.story.requests.push(Asked { id, wish, channel, sent, data, from_start, answer: None });
+        let (since, latest) = match frame {
+            Frame::Subscribe(request) => (request.recover, request.latest.unwrap_or(0)),
+            Frame::History(request) => (request.since, 0),
+            _ => (None, 0),
+        };
+        self.story.requests.push(Asked {
+            id,
+            wish,
+            channel: channel.to_string(),
+            sent: (place, at),
+            data,
+            from_start,
+            answer: None,
+            since: since.map(|point| (point.epoch.into(), point.offset)),
+            latest,
+            acked_at: None,
+            recovered: None,
+        });
     }
 
     fn got(&mut self, place: usize, at: u64, frame: &Frame<'_>) -> Result<(), Broken> {
         let no = self.story.no;
         match *frame {
-            Frame::Ack(ack) => return self.answer(ack.id, Answer { got: (place, at), code: None }),
+            Frame::Ack(ack) => {
+                self.answer(ack.id, Answer { got: (place, at), code: None })?;
+                let asked = &mut self.story.requests[self.ids[&ack.id]];
+                asked.recovered = ack.recovered;
+                let position = ack.epoch.zip(ack.offset);
+                asked.acked_at = position.map(|(epoch, offset)| Position { epoch: epoch.into(), offset });
+                let told = asked.acked_at.is_some();
+                let numbered = matches!(asked.wish, Wish::Subscribe | Wish::Publish { .. });
+                let due = numbered && is_kept(&asked.channel) && self.story.dialect != Dialect::Legacy;
+                // One that has ended before its home has said where it begins is told no position.
+                if told != due && (told || !asked.may_have_ended()) {
+                    let text = format!("got an ack with the position {:?}", asked.acked_at);
+                    let channel = asked.channel.clone();
+                    return Err(self.broken(&channel, text));
+                }
+            }
+            Frame::History(page) => return self.page(place, at, &page),
             Frame::Error(error) if error.id == 0 => self.story.complaints.push(error.code),
             Frame::Error(error) => {
                 return self.answer(error.id, Answer { got: (place, at), code: Some(error.code) });
@@ -325,6 +412,13 @@ impl Reader {
                     return Err(self.broken(publish.channel, text));
                 };
                 self.story.stays[stay].received.push((place, mark));
+                if publish.offset.is_some() != is_kept(publish.channel) {
+                    let text = format!("got {mark:?} with the number {:?}", publish.offset);
+                    return Err(self.broken(publish.channel, text));
+                }
+                if let Some(offset) = publish.offset {
+                    self.story.stays[stay].steps.push((place, Step::Got { offset, mark }));
+                }
             }
             Frame::Gap(gap) => {
                 if self.story.dialect == Dialect::Legacy {
@@ -337,7 +431,9 @@ impl Reader {
                     place,
                     count: gap.count,
                     overloaded: gap.reason == "overloaded",
+                    trimmed: gap.reason == "trimmed",
                 });
+                self.story.stays[stay].steps.push((place, Step::Gap { count: gap.count, from: gap.from }));
             }
             Frame::Unsubscribed(end) => {
                 let Some(stay) = self.inside.remove(end.channel) else {
@@ -402,6 +498,28 @@ impl Reader {
         if frame.id == 0 { Ok(()) } else { self.answer(frame.id, Answer { got: (place, at), code: None }) }
     }
 
+    fn page(&mut self, place: usize, at: u64, page: &History<'_>) -> Result<(), Broken> {
+        self.answer(page.id, Answer { got: (place, at), code: None })?;
+        let asked = &self.story.requests[self.ids[&page.id]];
+        let channel = asked.channel.clone();
+        let (Some(epoch), Some(top), Some(list)) = (page.epoch, page.offset, page.publications) else {
+            return Err(self.broken(&channel, "got a page without its position".into()));
+        };
+        let items = list.iter().map(|item| Some((item.offset?, Mark::read(item.payload)?.0)));
+        let Some(publications) = items.collect::<Option<Vec<(u64, Mark)>>>() else {
+            return Err(self.broken(&channel, "got a page of what nobody published".into()));
+        };
+        let follow = |pair: &[(u64, Mark)]| pair[0].0.abs_diff(pair[1].0) == 1;
+        let since = asked.since.as_ref().map_or(0, |(_, since)| *since);
+        let within = publications.iter().all(|(number, _)| (since + 1..=top).contains(number));
+        if asked.wish != Wish::History || !publications.windows(2).all(follow) || !within {
+            let text = format!("got a page with {publications:?} of {top} for {asked:?}");
+            return Err(self.broken(&channel, text));
+        }
+        self.story.pages.push(Page { channel, epoch: epoch.into(), publications });
+        Ok(())
+    }
+
     fn answer(&mut self, id: u64, answer: Answer) -> Result<(), Broken> {
         let no = self.story.no;
         let Some(&request) = self.ids.get(&id) else {
@@ -428,12 +546,13 @@ impl Reader {
                         over: None,
                         received,
                         gaps,
+                        steps: Vec::new(),
                     });
                 }
                 Wish::Unsubscribe => {
                     self.inside.remove(&channel);
                 }
-                Wish::Publish { .. } | Wish::Presence(_) | Wish::Unavailable => {}
+                Wish::Publish { .. } | Wish::Presence(_) | Wish::History | Wish::Unavailable => {}
             }
         }
         Ok(())

@@ -1,0 +1,179 @@
+//! Positions: in channels that keep history each number is one publication for everybody, numbers come once and rise, and what
+//! is missing in between was told before; who comes back gets all it missed, or is told that it does not.
+
+use alloc::collections::BTreeMap;
+use alloc::format;
+use alloc::string::String;
+
+use super::story::{Asked, Mark, Stay, Step, Story, Wish};
+use super::{Broken, Tally, Weather};
+
+/// Publications that such channels keep, for longer than a run takes unless the clock leaps.
+pub(crate) const HISTORY_SIZE: u64 = 20;
+pub(crate) const HISTORY_TTL_MS: u32 = 60_000;
+
+/// Whether a channel keeps history in every run.
+pub(crate) fn is_kept(channel: &str) -> bool {
+    channel.starts_with("kept:")
+}
+
+pub(super) fn judge(stories: &[Story], weather: &Weather, tally: &mut Tally) -> Result<(), Broken> {
+    let mut book = Book::default();
+    for story in stories {
+        for asked in &story.requests {
+            if let (Some(at), Wish::Publish { .. }) = (&asked.acked_at, asked.wish) {
+                let sent = story.published.iter().find(|sent| sent.id == Some(asked.id));
+                let mark = sent.expect("what is acknowledged was published").mark;
+                book.write(&asked.channel, &at.epoch, at.offset, mark)?;
+            }
+        }
+        for page in &story.pages {
+            for &(offset, mark) in &page.publications {
+                book.write(&page.channel, &page.epoch, offset, mark)?;
+            }
+        }
+        for stay in story.stays.iter().filter(|stay| is_kept(&stay.channel)) {
+            judge_stay(story, stay, weather, &mut book, tally)?;
+        }
+    }
+    // Nothing is forgotten while somebody may come back, unless there is no room or the clock leaps.
+    if !weather.leaps && !weather.small {
+        let mut epochs: BTreeMap<&str, &str> = BTreeMap::new();
+        for (channel, epoch, _) in book.marks.keys() {
+            if let Some(other) = epochs.insert(channel, epoch)
+                && other != epoch
+            {
+                let text = format!("epochs {other} and {epoch}, though its history was never lost");
+                return Err(Broken::new("positions", channel, text));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Which publication has which number.
+#[derive(Default)]
+struct Book {
+    /// By channel, epoch and number.
+    marks: BTreeMap<(String, String, u64), Mark>,
+    numbers: BTreeMap<(String, Mark), (String, u64)>,
+}
+
+impl Book {
+    fn write(&mut self, channel: &str, epoch: &str, offset: u64, mark: Mark) -> Result<(), Broken> {
+        let place = (String::from(epoch), offset);
+        let key = (String::from(channel), place.0.clone(), offset);
+        let other = *self.marks.entry(key).or_insert(mark);
+        let at = self.numbers.entry((channel.into(), mark)).or_insert_with(|| place.clone());
+        if other == mark && *at == place {
+            return Ok(());
+        }
+        let text =
+            format!("{place:?} is {mark:?} for one and {other:?} for another, and {mark:?} is at {at:?}");
+        Err(Broken::new("positions", channel, text))
+    }
+}
+
+fn judge_stay(
+    story: &Story,
+    stay: &Stay,
+    weather: &Weather,
+    book: &mut Book,
+    tally: &mut Tally,
+) -> Result<(), Broken> {
+    let broken = |text: String| {
+        let steps = &stay.steps;
+        let text = format!("client {}: {text}; it asked at {:?}: {steps:?}", story.no, stay.asked);
+        Err(Broken::new("positions", &stay.channel, text))
+    };
+    let asked =
+        story.requests.iter().find(|asked| asked.sent == stay.asked).expect("a stay begins with a request");
+    // A client of the first release is told no positions, and not what it misses.
+    let Some(at) = &asked.acked_at else {
+        let rising = stay.numbers().is_sorted_by(|one, other| one < other);
+        return if rising { Ok(()) } else { broken("numbers do not rise".into()) };
+    };
+    let leaves = story.requests.iter().filter(|other| {
+        other.wish == Wish::Unsubscribe && other.channel == stay.channel && other.sent.0 > stay.asked.0
+    });
+    // Who leaves before it is decided is told that nothing is recovered.
+    let hurried = leaves.map(|leave| leave.sent.0).next().is_some_and(|left| left < stay.acked.0);
+    let recovered = match judge_verdict(asked, weather.leaps || hurried) {
+        Ok(recovered) => recovered,
+        Err(text) => return broken(text),
+    };
+    let base = match &asked.since {
+        Some((_, since)) if recovered == Some(true) => *since,
+        // Some of the newest come first.
+        _ if asked.latest > 0 => first_base(stay).map_or(at.offset, |base| base.min(at.offset)),
+        _ => at.offset,
+    };
+    if recovered != Some(true) && at.offset - base > asked.latest {
+        return broken(format!("more than the {} newest", asked.latest));
+    }
+    tally.recovered += u64::from(recovered == Some(true) && base < at.offset);
+    tally.unrecovered += u64::from(recovered == Some(false));
+    // The server's goodbye may push a small publication or two out of a full queue.
+    let ended = story.end.is_some_and(|(_, code)| code.is_some());
+    let excused = if ended && weather.loses() { 2 } else { 0 };
+    let (mut got, mut told, mut last) = (0, 0, base);
+    for &(place, step) in &stay.steps {
+        match step {
+            Step::Gap { count: None, .. } => return Ok(()),
+            Step::Gap { count: Some(count), from, .. } => {
+                told += count;
+                tally.trimmed += u64::from(from.is_some());
+            }
+            Step::Got { offset, mark } => {
+                book.write(&stay.channel, &at.epoch, offset, mark)?;
+                if offset <= last {
+                    return broken(format!("{offset} comes behind {last}"));
+                }
+                let missing = offset - base - 1 - got;
+                // What gives way once it has left is not told, and what is kept still comes.
+                if missing > told + excused && stay.left.is_none_or(|left| place < left.0) {
+                    return broken(format!("{missing} are missing before {offset}, and {told} were told"));
+                }
+                (got, last) = (got + 1, offset);
+            }
+        }
+    }
+    let stays = stay.left.is_none() && story.lives();
+    if stays && matches!(stay.steps.last(), Some((_, Step::Got { .. }))) && base + got + told != last {
+        return broken(format!("{got} came and {told} were told to be missing, from {base} to {last}"));
+    }
+    Ok(())
+}
+
+/// The number behind which a stay begins, by the first that it was given or told to miss.
+fn first_base(stay: &Stay) -> Option<u64> {
+    let mut told = 0;
+    for (_, step) in &stay.steps {
+        match *step {
+            Step::Got { offset: first, .. } | Step::Gap { from: Some(first), .. } => {
+                return (first - 1).checked_sub(told);
+            }
+            Step::Gap { count, .. } => told += count?,
+        }
+    }
+    None
+}
+
+/// Whether it was told that it gets all that it missed, and rightly, unless it is excused that it does not.
+fn judge_verdict(asked: &Asked, excused: bool) -> Result<Option<bool>, String> {
+    let (Some(at), Some((epoch, since))) = (&asked.acked_at, &asked.since) else {
+        return match asked.recovered {
+            None => Ok(None),
+            Some(recovered) => Err(format!("recovered is {recovered}, which nobody asked")),
+        };
+    };
+    let same = *epoch == at.epoch && *since <= at.offset;
+    match asked.recovered {
+        None => Err("nothing says whether it has recovered".into()),
+        Some(true) if !same => Err(format!("recovered from {epoch}:{since} at {at:?}")),
+        Some(false) if same && at.offset - since <= HISTORY_SIZE && !excused => {
+            Err(format!("not recovered from {since} at {}, though all is kept", at.offset))
+        }
+        recovered => Ok(recovered),
+    }
+}
