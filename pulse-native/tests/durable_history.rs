@@ -181,6 +181,39 @@ fn a_second_server_on_the_same_store_does_not_start_and_an_orderly_end_frees_it(
 }
 
 #[test]
+fn what_was_taken_is_answered_before_the_goodbye() {
+    let home = Home::new("drain");
+    let server = home.serve(3);
+    // More than there are shards, so that some publish through another one than the channel's home.
+    let mut clients: Vec<Peer> = (0..6).map(|_| Peer::v1(server.addr)).collect();
+    for client in &mut clients {
+        let mut frames: Vec<Frame<'_>> = (1..=50).map(|n| publish(n, CHANNEL, b"x")).collect();
+        frames.push(Frame::Ping { timestamp: Some(1) });
+        client.send(&frames);
+    }
+    let mut acks = vec![0; clients.len()];
+    for (client, acks) in clients.iter_mut().zip(&mut acks) {
+        // The answer that waits for nothing shows that all before it was taken.
+        while !matches!(client.frame().decoded(), Frame::Pong { .. }) {
+            *acks += 1;
+        }
+    }
+    server.signal(Signal::TERM);
+    for (client, mut acks) in clients.iter_mut().zip(acks) {
+        loop {
+            match client.frame().decoded() {
+                Frame::Ack(_) => acks += 1,
+                Frame::Disconnect(_) => break,
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(acks, 50);
+    }
+    drop(clients);
+    assert!(server.wait().0.success());
+}
+
+#[test]
 fn channels_whose_namespace_is_not_durable_any_more_are_left_alone() {
     let home = Home::new("left");
     let server = home.serve(1);
@@ -240,6 +273,7 @@ fn a_full_disk_is_a_temporary_error_and_nobody_gets_what_is_not_stored() {
 
 /// What the system was asked for, in the order in which it was: the log is written, then synced, then the client is told.
 #[test]
+#[ignore = "needs strace: cargo xtask test deploy"]
 fn a_sync_ends_before_anybody_is_told() {
     const MARK: &str = "marked-by-this-test";
     let home = Home::new("strace");
