@@ -3,10 +3,11 @@
 mod store_support;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use pulse_native::store::{Change, Channel, Entry, Kept, Store, StoreError};
 
-use store_support::{Folder, append, kept};
+use store_support::{FILE, Folder, LOG, append, kept};
 
 fn channel(name: &str, epoch: &str, first: u64, top: u64) -> Channel {
     Channel { name: name.to_owned(), epoch: epoch.to_owned(), first, top }
@@ -149,6 +150,17 @@ fn a_channel_is_marked_without_an_entry_and_forgotten_whole() {
     assert_eq!(store.channels().unwrap(), []);
     append(&mut store, "c", [1]);
     assert_eq!(kept(&store, "c"), [1]);
+}
+
+#[test]
+fn nobody_else_may_read_what_a_store_has_made() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = Folder::new("mode");
+    let path = folder.join("made/here");
+    let mut store = Store::open(&path).unwrap();
+    append(&mut store, "c", [1]);
+    let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o077;
+    assert_eq!((mode(&path), mode(&path.join(FILE)), mode(&path.join(LOG))), (0, 0, 0));
 }
 
 /// A store as one would write it down on paper.

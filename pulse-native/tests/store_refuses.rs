@@ -165,6 +165,22 @@ fn no_turned_bit_gives_back_something_else() {
 }
 
 #[test]
+fn what_is_known_of_a_channel_is_checked_as_well() {
+    for change in ["SET epoch = 'f'", "SET top = 7000", "SET name = 'c'"] {
+        let folder = filled("row");
+        let tool = rusqlite::Connection::open(folder.join(FILE)).unwrap();
+        tool.execute_batch(&format!("UPDATE channels {change} WHERE name = 'a'")).unwrap();
+        drop(tool);
+        let mut store = Store::open(&folder).unwrap();
+        let name = if change.contains("name") { "c" } else { "a" };
+        let text = store.channels().unwrap_err().to_string();
+        assert!(text.contains(FILE) && text.contains(&format!("{name:?}")), "{text}");
+        assert!(matches!(store.channel(name), Err(StoreError::Corrupt { .. })));
+        assert!(matches!(store.trim(&[(name, 5)]), Err(StoreError::Corrupt { .. })));
+    }
+}
+
+#[test]
 fn a_damaged_file_keeps_its_log() {
     let folder = filled("with-log");
     let mut store = Store::open(&folder).unwrap();
@@ -216,6 +232,19 @@ fn a_log_that_is_torn_at_its_end_gives_back_what_is_before_it() {
         assert_eq!(kept(&store, "a"), (1..=tops[0]).collect::<Vec<_>>());
         append(&mut store, "a", [tops[0] + 1]);
     }
+    // Of a transaction of several pages, the first one.
+    let folder = Folder::copy("torn-large", &original);
+    let mut store = Store::open(&folder).unwrap();
+    append(&mut store, "a", 21..=80);
+    let before = fs::read(folder.join(LOG)).unwrap().len();
+    append(&mut store, "a", 81..=200);
+    let killed = Folder::copy("torn-large-killed", &folder);
+    let mut bytes = fs::read(killed.join(LOG)).unwrap();
+    assert!(bytes.len() > before + 3 * (24 + 4_096), "the transaction has several pages");
+    bytes[before + 24 + 100] ^= 1;
+    fs::write(killed.join(LOG), &bytes).unwrap();
+    assert_eq!(kept(&Store::open(&killed).unwrap(), "a"), (1..=80).collect::<Vec<_>>());
+    drop(store);
     // A log that was never begun.
     let folder = filled("zeros-log");
     fs::write(folder.join(LOG), [0; 100]).unwrap();
