@@ -98,6 +98,7 @@ fn live_publications_wait_behind_pages_that_are_still_to_come() {
         assert!(new.len() <= 70, "a page at a time: {}", new.len());
         seen.extend(new);
         rounds += 1;
+        assert!(rounds < 1_000, "no page comes any more: {} are here", seen.len());
     }
     assert!(rounds > 6, "{rounds}");
     c.reopen(0, 1);
