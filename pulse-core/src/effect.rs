@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use crate::wire::{CloseCode, PresenceAction};
-use crate::{ConnId, PeerId, Ticket};
+use crate::{ConnId, Outcome, PeerId, Refused, Ticket};
 
 /// Host work other than writing. Rare beside writes, hence owned.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +46,22 @@ pub enum Effect {
         to: PeerId,
         /// [`PeerMessage`](crate::PeerMessage)s, one or more.
         parcel: Vec<u8>,
+    },
+    /// Do what these records say, all or none of it, and sync; then say so with [`Router::stored`](crate::Router::stored) or
+    /// [`Router::not_stored`](crate::Router::not_stored). The next one comes only then.
+    Store {
+        /// Pairs the answer.
+        sequence: u64,
+        /// [`Record`](crate::Record)s, one or more.
+        records: Vec<u8>,
+    },
+    /// What became of a publication of the host's own that had to be stored first
+    /// ([`Outcome::Storing`](crate::Outcome::Storing)).
+    Settled {
+        /// Of the outcome.
+        ticket: Ticket,
+        /// Where it is kept ([`Outcome::Kept`]), or why it was not published.
+        outcome: Result<Outcome, Refused>,
     },
 }
 

@@ -53,13 +53,17 @@ pub struct Rules {
     pub history_bytes: u32,
     /// Milliseconds for which they are kept. A channel that nobody uses is forgotten after as long.
     pub history_ttl_ms: u32,
-    /// Whether they keep only the newest of each `key`. Publications without one are kept as ever.
+    /// Whether they keep only the newest of each `key`. Publications without one are kept as ever. Not with `durable`, which
+    /// wins.
     pub history_per_key: bool,
     /// Whether a subscriber that comes back gets what it missed, where there is history.
     pub recovery: bool,
     /// Milliseconds for which a channel that keeps history knows a publication by its idempotency key, and takes no other one
     /// under it; 0 takes all.
     pub idempotency_window_ms: u32,
+    /// Whether what is kept is on disk before anybody gets it, where there is history: the host stores it
+    /// ([`Effect::Store`](crate::Effect::Store)).
+    pub durable: bool,
 }
 
 impl Default for Rules {
@@ -76,6 +80,7 @@ impl Default for Rules {
             history_per_key: false,
             recovery: true,
             idempotency_window_ms: 300_000,
+            durable: false,
         }
     }
 }
@@ -88,7 +93,8 @@ impl Rules {
             size: history_size as usize,
             bytes: history_bytes as usize,
             ttl_ms: history_ttl_ms.into(),
-            per_key: self.history_per_key,
+            // What is on disk is consecutive.
+            per_key: self.history_per_key && !self.stores(),
             window_ms: idempotency_window_ms.into(),
         })
     }
@@ -96,6 +102,11 @@ impl Rules {
     /// Whether channels know publications by their idempotency keys: where they keep nothing, not even that.
     pub(crate) fn is_idempotent(&self) -> bool {
         self.history_size > 0 && self.idempotency_window_ms > 0
+    }
+
+    /// Whether publications are on disk before anybody gets them.
+    pub(crate) fn stores(&self) -> bool {
+        self.durable && self.history_size > 0
     }
 }
 

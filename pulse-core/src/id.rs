@@ -47,6 +47,7 @@ impl ConnId {
     }
 }
 
-/// Pairs an [`Effect::Authorize`](crate::Effect::Authorize) with the answer that settles it; never used twice by one router.
+/// Pairs an [`Effect::Authorize`](crate::Effect::Authorize) with the answer that settles it, or an
+/// [`Outcome::Storing`](crate::Outcome::Storing) with what becomes of it; never used twice by one router.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ticket(pub(crate) NonZeroU64);

@@ -23,6 +23,7 @@ mod router;
 #[cfg(feature = "sim")]
 pub mod sim;
 mod stats;
+mod store;
 mod time;
 pub mod wire;
 
@@ -34,6 +35,7 @@ pub use limits::{Heartbeat, Limits};
 pub use link::{Batch, Dialect, Framing, Kind, Link};
 pub use peer::{BadParcel, HistoryQuery, PeerId, PeerMessage, PresenceRequest, Recall, Recalled, Shards};
 pub use random::Seed;
-pub use router::{Command, Config, ImportError, Outcome, Refused, Router, Target, is_client_name};
+pub use router::{Command, Config, ImportError, Outcome, Refused, Restored, Router, Target, is_client_name};
 pub use stats::Stats;
+pub use store::Record;
 pub use time::{Now, Time};

@@ -20,7 +20,8 @@ pub struct Limits {
     /// Bytes of data that one member of a channel's presence shows of itself. More gets error 1007.
     pub max_presence_size: u32,
     /// Bytes that wait for a peer which takes nothing, beyond which publications for it are left out and told as missed. From an
-    /// eighth of it on, connections that publish to its subscribers, or through it, are not read from.
+    /// eighth of it on, connections that publish to its subscribers, or through it, are not read from. As much may wait
+    /// for the store, beyond which publications of peers are refused with error 1013.
     pub peer_bytes: u32,
 }
 

@@ -2,8 +2,8 @@
 
 use pulse_core::wire::ErrorCode;
 use pulse_core::{
-    Answer, BadParcel, Batch, Command, ConnId, Effect, Kind, Link, Now, Outcome, PeerId, Refused, Router,
-    Stats, Ticket, Time,
+    Answer, BadParcel, Batch, Command, ConnId, Effect, ImportError, Kind, Link, Now, Outcome, PeerId,
+    Refused, Restored, Router, Stats, Ticket, Time,
 };
 
 /// The inputs and outputs of [`pulse_core::Router`], so that the I/O path can be tested with another one behind it.
@@ -47,6 +47,37 @@ pub trait Engine {
     fn command(&mut self, command: &Command<'_>) -> Result<Outcome, Refused> {
         let _ = command;
         Err(Refused { code: ErrorCode::NOT_AVAILABLE, message: ErrorCode::NOT_AVAILABLE.text() })
+    }
+    /// What the engine would do with a channel that was stored.
+    fn restores(&self, channel: &str) -> Restored {
+        let _ = channel;
+        Restored::NotDurable
+    }
+    /// Takes back a channel that was stored: its epoch, the number of its newest publication, and times and frames of the newest.
+    ///
+    /// # Errors
+    /// If no engine has stored that.
+    fn restore(
+        &mut self,
+        channel: &str,
+        epoch: u32,
+        top: u64,
+        entries: &[(u64, &[u8])],
+    ) -> Result<Restored, ImportError> {
+        let _ = (epoch, top, entries);
+        Ok(self.restores(channel))
+    }
+    /// What [`Effect::Store`] asked for is on disk.
+    fn stored(&mut self, sequence: u64) {
+        let _ = sequence;
+    }
+    /// What [`Effect::Store`] asked for is not on disk.
+    fn not_stored(&mut self, sequence: u64, reason: &'static str) {
+        let _ = (sequence, reason);
+    }
+    /// Whether somebody is not answered yet because something is not on disk yet.
+    fn is_storing(&self) -> bool {
+        false
     }
     /// The turn holds as much as it should: drain before the next input.
     fn is_full(&self) -> bool;
@@ -104,6 +135,27 @@ impl Engine for Router {
     }
     fn command(&mut self, command: &Command<'_>) -> Result<Outcome, Refused> {
         self.command(command)
+    }
+    fn restores(&self, channel: &str) -> Restored {
+        self.restores(channel)
+    }
+    fn restore(
+        &mut self,
+        channel: &str,
+        epoch: u32,
+        top: u64,
+        entries: &[(u64, &[u8])],
+    ) -> Result<Restored, ImportError> {
+        self.restore(channel, epoch, top, entries)
+    }
+    fn stored(&mut self, sequence: u64) {
+        self.stored(sequence);
+    }
+    fn not_stored(&mut self, sequence: u64, reason: &'static str) {
+        self.not_stored(sequence, reason);
+    }
+    fn is_storing(&self) -> bool {
+        self.is_storing()
     }
     fn is_full(&self) -> bool {
         self.is_full()

@@ -23,6 +23,8 @@ pub mod handshake;
 #[cfg(feature = "server")]
 mod http;
 #[cfg(feature = "server")]
+mod keeper;
+#[cfg(feature = "server")]
 pub mod log;
 #[cfg(feature = "server")]
 pub mod metrics;
@@ -32,6 +34,8 @@ pub mod notify;
 pub mod server;
 #[cfg(feature = "server")]
 mod shard;
+#[cfg(feature = "server")]
+pub mod store;
 #[cfg(feature = "server")]
 mod sys;
 #[cfg(feature = "server")]

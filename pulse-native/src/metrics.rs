@@ -25,6 +25,7 @@ use pulse_core::wire::{CLOSES, ERRORS};
 use tokio::net::TcpListener;
 
 use crate::api::METHOD_NAMES;
+use crate::keeper::Counts;
 
 /// The content type of OpenMetrics text.
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -153,6 +154,11 @@ pub fn registry(shards: Vec<Arc<ShardMetrics>>) -> Registry {
     registry.register_collector(Box::new(Process { started }));
     registry.register_collector(Box::new(Shards(shards)));
     registry
+}
+
+/// Adds what the store counts.
+pub(crate) fn register_store(registry: &mut Registry, counts: Arc<Counts>) {
+    registry.register_collector(Box::new(Stored(counts)));
 }
 
 /// Answers `GET /metrics` from `registry`, and 404 to everything else.
@@ -331,6 +337,37 @@ impl Collector for Shards {
 
 fn seconds(duration: Duration) -> f64 {
     duration.as_secs_f64()
+}
+
+/// What is durable.
+#[derive(Debug)]
+struct Stored(Arc<Counts>);
+
+impl Collector for Stored {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> std::fmt::Result {
+        let Counts { publications, commits, commit_ns, errors } = &*self.0;
+        let counters = [
+            ("pulse_store_publications", "Publications that are on disk", publications),
+            (
+                "pulse_store_commits",
+                "Transactions of the store, each with one sync if it has a publication",
+                commits,
+            ),
+            (
+                "pulse_store_errors",
+                "Transactions of the store that failed, with all that was in them",
+                errors,
+            ),
+        ];
+        for (name, help, count) in counters {
+            let counter = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+            ConstCounter::new(count.load(Relaxed)).encode(counter)?;
+        }
+        let help = "Time that the store's transactions took, their syncs included";
+        let time =
+            encoder.encode_descriptor("pulse_store_commit_seconds", help, None, MetricType::Counter)?;
+        ConstCounter::new(seconds(Duration::from_nanos(commit_ns.load(Relaxed)))).encode(time)
+    }
 }
 
 /// What Prometheus calls the standard metrics of a process, as far as they cost nothing.

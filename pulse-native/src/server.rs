@@ -22,8 +22,10 @@ use crate::api::Api;
 use crate::engine::Engine;
 use crate::handshake::{CurrentOrigins, Origins, Policy};
 use crate::http::{Http, Seats, playground};
+use crate::keeper::{Counts, Keeper};
 use crate::metrics::{self, ShardMetrics};
 use crate::shard::{Inbox, Parts, Post, Shard};
+use crate::store::Store;
 use crate::sys;
 use crate::tls::Identity;
 use crate::unix::{self, SocketFile};
@@ -129,6 +131,7 @@ pub struct Server {
     metrics: Option<(TcpListener, SocketAddr)>,
     origins: CurrentOrigins,
     seats: Arc<Seats>,
+    store: Option<Store>,
 }
 
 /// How a server ended.
@@ -165,7 +168,15 @@ impl Server {
         }
         let seats = Arc::new(Seats::new(options.max_connections, options.max_connections_per_address));
         let origins = options.origins.clone().into();
-        Ok(Self { options, listener, local_addr, socket_file, metrics, origins, seats })
+        Ok(Self { options, listener, local_addr, socket_file, metrics, origins, seats, store: None })
+    }
+
+    /// Keeps in this store what is durable, after the engines have taken back what is there. Without one, what is to be durable
+    /// is refused.
+    #[must_use]
+    pub fn with_store(mut self, store: Store) -> Self {
+        self.store = Some(store);
+        self
     }
 
     /// The address for clients, with its real port; `None` if they come by a Unix socket.
@@ -239,6 +250,9 @@ impl Server {
             let (key, max_message) = (options.api_key.as_deref(), options.max_message);
             Arc::new(Api::new(key, policy.clone(), max_message, patience, inboxes.clone()))
         });
+        let counts = Arc::<Counts>::default();
+        let start = |store| Keeper::start(store, inboxes.clone(), Arc::clone(&counts));
+        let (keeper, storing) = self.store.map(start).transpose()?.unzip();
         for (index, ((counters, post), inbox)) in counters.iter().zip(posts).zip(inbox_ends).enumerate() {
             let http = Arc::new(Http {
                 policy: policy.clone(),
@@ -255,10 +269,20 @@ impl Server {
             });
             let listener = self.listener.try_clone()?;
             let (options, metrics) = (Arc::clone(&options), Arc::clone(counters));
-            let (engine, ended) = (Arc::clone(&engine), ended.clone());
+            let (engine, ended, keeper) = (Arc::clone(&engine), ended.clone(), keeper.clone());
             thread::Builder::new().name(format!("shard-{index}")).spawn(move || {
                 let serve = || {
-                    serve(|| Parts { engine: engine(index), listener, options, http, inbox, post, metrics })
+                    let engine = || engine(index);
+                    serve(|| Parts {
+                        engine: engine(),
+                        listener,
+                        options,
+                        http,
+                        inbox,
+                        post,
+                        keeper,
+                        metrics,
+                    })
                 };
                 let end = catch_unwind(AssertUnwindSafe(serve))
                     .unwrap_or_else(|_| Err(io::Error::other(format!("shard {index} panicked"))));
@@ -268,10 +292,14 @@ impl Server {
         }
         // The shards' copies keep the socket open until they have drained.
         drop(self.listener);
+        // And theirs keep the store's thread running.
+        drop(keeper);
         let scraped = match self.metrics {
             Some((listener, _)) => {
                 let listener = tokio::net::TcpListener::from_std(listener)?;
-                Some(tokio::spawn(metrics::serve(listener, metrics::registry(counters))))
+                let mut registry = metrics::registry(counters);
+                metrics::register_store(&mut registry, counts);
+                Some(tokio::spawn(metrics::serve(listener, registry)))
             }
             None => None,
         };
@@ -301,6 +329,9 @@ impl Server {
         }
         if let Some(scraped) = scraped {
             scraped.abort();
+        }
+        if storing.is_some_and(|storing| storing.join().is_err()) {
+            failed = failed.and_then(|()| Err(io::Error::other("the store's thread panicked")));
         }
         failed.map(|()| Drained { cut_off })
     }

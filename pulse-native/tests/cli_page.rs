@@ -248,6 +248,12 @@ fn each_exit_code_of_the_table_is_what_its_example_ends_with() {
             let code = match (name, expected) {
                 ("serve", 0) => place.serve(command),
                 ("sub", 0) => place.subscribe(command),
+                ("store", 0) => {
+                    let serve =
+                        "pulse serve --store-path history --channels-history-size 1 --channels-durable true";
+                    assert_eq!(place.serve(serve), Some(0), "it makes a store");
+                    place.run(command).0
+                }
                 _ => {
                     let (code, _, said) = place.run(command);
                     assert_eq!(said.is_empty(), expected == 0, "{command} says {said:?}");

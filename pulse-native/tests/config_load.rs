@@ -121,6 +121,31 @@ fn the_variables_of_the_first_release_still_work() {
 }
 
 #[test]
+fn what_is_durable_needs_something_to_keep_and_a_folder() {
+    let file = "[namespaces.safe]\ndurable = true\n";
+    let errors = load(file.as_bytes(), &[], &[]).expect_err("there is neither");
+    assert_eq!(errors.len(), 2, "{errors:?}");
+    assert!(
+        errors[0].contains("namespaces.safe.durable")
+            && errors[0].contains("namespaces.safe.history_size (0, ")
+    );
+    assert!(errors[1].contains("namespaces.safe.durable") && errors[1].contains("store.path"));
+    let file = "[namespaces.safe]\ndurable = true\nhistory_size = 10\n";
+    let store = [("PULSE_STORE_PATH", "/var/lib/pulse")];
+    let loaded = accepted(file, &store, &[]);
+    assert!(loaded.config.namespaces["safe"].durable && !loaded.config.channels.durable);
+    assert_eq!(load(file.as_bytes(), &[], &[]).expect_err("there is no folder").len(), 1);
+    let per_key = format!("{file}history_per_key = true\n");
+    let errors = load(per_key.as_bytes(), &store, &[]).expect_err("a store holds every publication");
+    assert!(errors.len() == 1 && errors[0].contains("namespaces.safe.history_per_key (true, "), "{errors:?}");
+    let errors = load(b"", &store, &[("channels.durable", "true")]).expect_err("nothing is kept");
+    assert!(
+        errors[0].contains("channels.durable") && errors[0].contains("channels.history_size"),
+        "{errors:?}"
+    );
+}
+
+#[test]
 fn a_short_variable_and_the_long_one_have_to_agree() {
     let loaded = accepted("", &[("PULSE_PORT", "9000"), ("PULSE_SERVER_PORT", "9_000")], &[]);
     assert_eq!(loaded.config.server.port, 9000);
@@ -539,7 +564,7 @@ fn the_effective_settings_name_every_value_and_its_origin() {
     let loaded = accepted(file, &[("PULSE_LOGGING_FORMAT", "json")], &[]);
     assert_eq!(loaded.config.logging.format, LogFormat::Json);
     let effective = loaded.effective();
-    assert_eq!(effective.len(), SETTINGS.len() + 11);
+    assert_eq!(effective.len(), SETTINGS.len() + 12);
     let lines: Vec<String> = effective
         .iter()
         .map(|line| format!("{}.{} = {} ({})", line.section, line.key, line.value, line.origin))

@@ -49,6 +49,7 @@ fn debian() -> Result {
         ("script", "bsdutils"),
         ("systemd-analyze", "systemd"),
         ("promtool", "prometheus"),
+        ("strace", "strace"),
     ];
     wanted
         .extend(programs.iter().filter(|(program, _)| which(program).is_none()).map(|(_, package)| package));

@@ -9,7 +9,7 @@ use crate::history::EpochText;
 use crate::peer::{HistoryQuery, PresenceRequest};
 use crate::presence::ClientName;
 use crate::wire::{CloseCode, ErrorCode, Point, PresenceAction, Publish, Unsubscribed};
-use crate::{Dialect, PeerId};
+use crate::{Dialect, PeerId, Ticket};
 
 use super::guards::check_guards;
 use super::presence::Settled;
@@ -114,6 +114,8 @@ pub enum Command<'a> {
 pub enum Outcome {
     /// Published, with this number; `None` where nobody is subscribed, so that nothing was numbered.
     Published(Option<u64>),
+    /// It is published once it is stored: [`Effect::Settled`](crate::Effect::Settled) with this ticket tells what became of it.
+    Storing(Ticket),
     /// Published and kept, at this position. Of a repeat under the same idempotency key, the position of the first one.
     Kept {
         /// Of the channel's history, as clients are told it.
@@ -204,6 +206,10 @@ impl Router {
         }
         let rules = self.rulebook.rules(publish.channel);
         check_guards(publish, &rules).map_err(|(code, message)| Refused { code, message })?;
+        if rules.stores() && self.storing.is_crowded() {
+            let message = "too much waits for the disk";
+            return Err(Refused { code: ErrorCode::LIMIT_EXCEEDED, message });
+        }
         if rules.history().is_some() {
             return self.host_publish_to_keep(publish);
         }

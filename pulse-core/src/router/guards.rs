@@ -15,6 +15,7 @@ use crate::repeats::Fate;
 use crate::wire::{Ack, ErrorCode, Publish};
 
 use super::commands::{Outcome, Refused};
+use super::durable::Asker;
 use super::publications::{Source, for_subscribers};
 use super::{Router, Slot};
 
@@ -101,6 +102,46 @@ impl Router {
         Verdict { epoch, fate, is_new: !stale }
     }
 
+    /// At home: decides about a publication that is published once it is stored. Without a verdict it waits, or somebody waits
+    /// with what came before under its name; then `asker` is told what becomes of it.
+    fn judge_to_store(
+        &mut self,
+        channel: u32,
+        publication: &Publish<'_>,
+        name: &[u8],
+        asker: Asker,
+    ) -> Option<Verdict> {
+        if !name.is_empty() && self.storing.join(channel, name, asker) {
+            return None;
+        }
+        let tag = publication.key.zip(publication.version);
+        let overtaken = tag.is_some_and(|(key, version)| self.storing.has_version(channel, key, version));
+        let (epoch, top) = self.channels.get(channel).position();
+        let now = self.now.mono;
+        let known = if name.is_empty() { None } else { self.histories.fate(channel, now, name) };
+        let stale = overtaken
+            || tag.is_some_and(|(key, version)| {
+                self.histories.get(channel, now).version(key).is_some_and(|newest| version <= newest)
+            });
+        let fate = match known {
+            Some(fate) => fate,
+            None if stale => {
+                let fate = Fate { offset: top, stale };
+                if !name.is_empty() {
+                    self.histories.note_fate(channel, now, name, fate);
+                }
+                fate
+            }
+            None => {
+                self.stats.publications += 1;
+                self.store(channel, publication, name, asker);
+                return None;
+            }
+        };
+        self.vacate(channel);
+        Some(Verdict { epoch, fate, is_new: false })
+    }
+
     /// At home: does what was decided.
     fn settle_publication(&mut self, channel: u32, publication: &Publish<'_>, verdict: &Verdict) {
         if verdict.is_new {
@@ -123,7 +164,15 @@ impl Router {
             let message = "limits.max_channels is reached";
             return self.refuse(slot, id.unwrap_or(0), ErrorCode::LIMIT_EXCEEDED, message);
         };
-        let verdict = self.judge_publication(channel, publication, name);
+        let verdict = if self.histories.stores(channel) {
+            let conn = self.id(slot);
+            match self.judge_to_store(channel, publication, name, Asker::Client { conn, id }) {
+                Some(verdict) => verdict,
+                None => return,
+            }
+        } else {
+            self.judge_publication(channel, publication, name)
+        };
         self.stats.publications += u64::from(verdict.is_new);
         if let Some(id) = id {
             let Verdict { epoch, fate: Fate { offset, stale }, .. } = verdict;
@@ -144,7 +193,9 @@ impl Router {
         name: &[u8],
         publication: &Publish<'_>,
     ) {
-        let Some(channel) = self.channel_to_keep(publication.channel) else {
+        let stores = self.rulebook.rules(publication.channel).stores();
+        let taken = !(stores && self.storing.is_full());
+        let Some(channel) = taken.then(|| self.channel_to_keep(publication.channel)).flatten() else {
             // Who wants no answer is not told, but it is counted.
             self.stats.dropped_between += u64::from(ticket == 0);
             if ticket != 0 {
@@ -152,7 +203,14 @@ impl Router {
             }
             return;
         };
-        let verdict = self.judge_publication(channel, publication, name);
+        let verdict = if stores {
+            match self.judge_to_store(channel, publication, name, Asker::Peer { from, ticket }) {
+                Some(verdict) => verdict,
+                None => return,
+            }
+        } else {
+            self.judge_publication(channel, publication, name)
+        };
         if ticket != 0 {
             let Verdict { epoch, fate: Fate { offset, stale }, .. } = verdict;
             self.say(from, PeerMessage::Accepted { ticket, position: Some((epoch, offset)), stale });
@@ -169,7 +227,15 @@ impl Router {
         let key = publish.idempotency_key.filter(|_| self.rulebook.rules(publish.channel).is_idempotent());
         let name = key.map(|key| Publisher::Host.name(key)).unwrap_or_default();
         let publication = for_subscribers(publish);
-        let verdict = self.judge_publication(channel, &publication, &name);
+        let verdict = if self.histories.stores(channel) {
+            let ticket = self.next_ticket();
+            match self.judge_to_store(channel, &publication, &name, Asker::Host { ticket }) {
+                Some(verdict) => verdict,
+                None => return Ok(Outcome::Storing(ticket)),
+            }
+        } else {
+            self.judge_publication(channel, &publication, &name)
+        };
         self.stats.publications += u64::from(verdict.is_new);
         self.settle_publication(channel, &publication, &verdict);
         let Fate { offset, stale } = verdict.fate;

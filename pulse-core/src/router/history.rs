@@ -25,8 +25,8 @@ pub(super) struct Histories {
     by_channel: HashMap<u32, Kept, foldhash::fast::FixedState>,
     /// When to look at which channel next.
     alarms: BTreeSet<(Time, u32)>,
-    /// Channels that nobody needed when they were last looked at, and since when: those that live on for their history alone.
-    /// The first gives way where a channel is to be made and there is no room.
+    /// Channels that nobody needed when they were last looked at, and since when: those that live on for their history alone,
+    /// but none with publications on disk. The first gives way where a channel is to be made and there is no room.
     vacant: BTreeSet<(Time, u32)>,
     /// Keys the hashes of names that clients give.
     seed: u64,
@@ -41,6 +41,8 @@ struct Kept {
     alarm: Option<Time>,
     /// Its entry in `vacant`.
     vacant: Option<Time>,
+    /// Its publications are on disk; the lowest number that the store was told to matter.
+    stored_from: Option<u64>,
 }
 
 impl Histories {
@@ -58,9 +60,15 @@ impl Histories {
         self.alarms.first().map(|(at, _)| *at)
     }
 
-    pub(super) fn create(&mut self, channel: u32, bounds: Bounds) {
-        let kept =
-            Kept { history: History::new(self.seed, 0), repeats: None, bounds, alarm: None, vacant: None };
+    pub(super) fn create(&mut self, channel: u32, bounds: Bounds, stores: bool) {
+        let kept = Kept {
+            history: History::new(self.seed, 0),
+            repeats: None,
+            bounds,
+            alarm: None,
+            vacant: None,
+            stored_from: stores.then_some(1),
+        };
         self.by_channel.insert(channel, kept);
     }
 
@@ -151,14 +159,34 @@ impl Histories {
         items[from..].iter().for_each(|(at, item)| self.push(channel, *at, item));
     }
 
-    /// Nobody needs the channel, as of now.
-    pub(super) fn vacate(&mut self, channel: u32, now: Time) {
-        let before = self.of(channel).vacant.replace(now);
-        if let Some(before) = before {
+    /// Nobody needs the channel, as of now. `is_empty` if nothing was ever published in it.
+    pub(super) fn vacate(&mut self, channel: u32, now: Time, is_empty: bool) {
+        let kept = self.of(channel);
+        let gives_way = kept.stored_from.is_none() || is_empty;
+        if let Some(before) = kept.vacant.replace(now) {
             self.vacant.remove(&(before, channel));
         }
-        self.vacant.insert((now, channel));
+        if gives_way {
+            self.vacant.insert((now, channel));
+        }
         self.wake(channel, now);
+    }
+
+    /// Whether a channel that keeps history does so on disk.
+    pub(super) fn stores(&self, channel: u32) -> bool {
+        self.by_channel.get(&channel).is_some_and(|kept| kept.stored_from.is_some())
+    }
+
+    /// A channel was restored, of which the store has what begins here.
+    pub(super) fn set_stored_from(&mut self, channel: u32, first: u64) {
+        self.of(channel).stored_from = Some(first);
+    }
+
+    /// The lowest number that matters in a channel on disk, as of now, and whether the store was not told of it; it is to be
+    /// told now.
+    pub(super) fn tell_first(&mut self, channel: u32, now: Time) -> (u64, bool) {
+        let first = self.get(channel, now).floor() + 1;
+        (first, self.of(channel).stored_from.replace(first) != Some(first))
     }
 
     /// The channel that nobody has needed for the longest time; it is not listed any more.
@@ -221,6 +249,8 @@ impl Router {
             // It may be needed again, of which it is not told.
             if over && self.is_vacant(channel) {
                 self.forget(channel);
+            } else {
+                self.store_trimming(channel);
             }
         }
     }
@@ -242,17 +272,22 @@ impl Router {
         frame.clear();
         publication.encode(&mut frame);
         self.histories.push(channel, self.now.mono, &Item::new(&publication, &frame));
+        self.spread_kept(channel, &frame, publication, meta);
+        self.kept_frame = frame;
+        self.vacate(channel);
+    }
+
+    /// At home: gives a channel's newest publication, which is kept, to all subscribers.
+    pub(super) fn spread_kept(&mut self, channel: u32, frame: &[u8], publication: Publish<'_>, meta: Meta) {
         let decoded = Frame::Publish(publication);
-        self.spread(channel, Source::Encoded(&frame, Some(&decoded)), meta);
+        self.spread(channel, Source::Encoded(frame, Some(&decoded)), meta);
         let entry = self.channels.get(channel);
         if entry.leaves != 0 {
-            let publication = PeerMessage::Publication { channel: &entry.name, offset, frame: &frame };
+            let publication = PeerMessage::Publication { channel: &entry.name, offset: entry.offset, frame };
             let (outboxes, unsent) = (&mut self.outboxes, &mut self.unsent);
             let missed = Self::pass_on(outboxes, unsent, entry.leaves, channel, &publication);
             self.stats.dropped_between += missed;
         }
-        self.kept_frame = frame;
-        self.vacate(channel);
     }
 
     /// Acknowledges a request, with a position if there is one that the client knows what to do with.

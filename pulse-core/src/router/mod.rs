@@ -1,11 +1,12 @@
 //! One thread's worth of Pulse: every connection and channel of it, from input bytes to output batches.
 //!
 //! This file owns the turn and the life of connections. `requests` answers what clients ask, with `subscriptions`,
-//! `publications`, `guards`, `history`, `recovery` and, where a request cannot be decided at once, `waiting`; `commands` does what the host wants; `peers` speaks with other routers; `fanout`
+//! `publications`, `guards`, `history`, `durable`, `recovery` and, where a request cannot be decided at once, `waiting`; `commands` does what the host wants; `peers` speaks with other routers; `fanout`
 //! decides which bytes go to whom (with `lists`; `backlog` has what waits), `timer` when a silent connection is looked at.
 
 mod backlog;
 mod commands;
+mod durable;
 mod fanout;
 mod guards;
 mod history;
@@ -22,6 +23,7 @@ mod timer;
 mod waiting;
 
 pub use commands::{Command, Outcome, Refused, Target, is_client_name};
+pub use durable::Restored;
 pub use moving::ImportError;
 
 use alloc::boxed::Box;
@@ -43,6 +45,7 @@ use crate::{
     Stats, Ticket, Time, limits,
 };
 
+use durable::Storing;
 use fanout::Fanout;
 use history::Histories;
 use lists::Message;
@@ -121,6 +124,7 @@ pub struct Router {
     crowds: Crowds,
     histories: Histories,
     replays: Replays,
+    storing: Storing,
     fanout: Fanout,
     /// By the peer's number; this router's own is never used. Empty while it is alone.
     outboxes: Vec<Outbox>,
@@ -184,6 +188,7 @@ impl Router {
             // Of the same randomness, but not the hash that places channels.
             histories: Histories::new(mix(!hash_key)),
             replays: Replays::default(),
+            storing: Storing::new(config.limits.peer_bytes as usize),
             outboxes,
             unsent: Unsent::default(),
             fanout: Fanout::new(config.limits.queue_bytes as usize),
@@ -354,7 +359,7 @@ impl Router {
         while let Some(slot) = self.fanout.poll_drained() {
             self.ask_to_close(slot);
         }
-        self.effects.pop_front().or_else(|| self.poll_parcel())
+        self.effects.pop_front().or_else(|| self.poll_parcel()).or_else(|| self.storing.poll())
     }
 
     /// When [`advance`](Self::advance) is due at the latest; `None` while nothing can fall due.

@@ -113,8 +113,8 @@ impl Router {
     /// presence, what it was not sent yet and requests that wait. At most `limits.queue_bytes` and twice the largest transport
     /// message, and about 300 bytes for each subscription with its presence data.
     ///
-    /// `false`, and nothing appended, if it cannot move now: it is closing or gone, another router still has to answer it, or
-    /// the turn is not drained.
+    /// `false`, and nothing appended, if it cannot move now: it is closing or gone, another router or the store still has to
+    /// answer it, or the turn is not drained.
     ///
     /// ```
     /// use pulse_core::{Config, Dialect, Link, Now, Router, Seed};
@@ -202,7 +202,12 @@ impl Router {
     }
 
     /// Appends the channels that are at home here, with their positions and their members. Import them before the sessions.
-    pub fn export_channels(&self, out: &mut Vec<u8>) {
+    ///
+    /// `false`, and nothing appended, while publications wait for the store: their numbers are taken, but nobody has them yet.
+    pub fn export_channels(&self, out: &mut Vec<u8>) -> bool {
+        if self.is_storing() {
+            return false;
+        }
         out.extend_from_slice(&[CHANNELS, VERSION]);
         let now = self.now.mono;
         put_u64(out, self.channels.num_home() as u64);
@@ -237,6 +242,7 @@ impl Router {
                 out.push(u8::from(stale));
             }
         }
+        true
     }
 
     /// Takes over channels that another router has exported, as far as they are at home here; one that is in use here already
@@ -253,7 +259,7 @@ impl Router {
             {
                 continue;
             }
-            let channel = self.create_channel(hash, name);
+            let channel = self.make_channel(hash, name);
             let entry = self.channels.get_mut(channel);
             (entry.epoch, entry.offset) = (epoch, offset);
             for Gone { client, user, data, grace } in members {
@@ -268,7 +274,7 @@ impl Router {
                     self.histories.note_fate(channel, at(age), name, fate);
                 }
                 // Maybe nobody comes who needs it: its time begins now.
-                self.histories.vacate(channel, now);
+                self.histories.vacate(channel, now, offset == 0);
             } else {
                 self.moved_in.push(name.into());
             }
@@ -287,7 +293,7 @@ impl Router {
         }
     }
 
-    /// Whether another router has to answer this connection.
+    /// Whether another router or the store has to answer this connection.
     fn is_asking(&self, conn: ConnId) -> bool {
         let slot = conn.slot();
         let asks = |asked: &Asked| match asked {
@@ -299,7 +305,7 @@ impl Router {
                 .get(channel)
                 .is_some_and(|joining| joining.acks.iter().any(|ack| ack.slot == slot)),
         };
-        self.outboxes.iter().any(|outbox| outbox.open().any(asks))
+        self.storing.owes(conn) || self.outboxes.iter().any(|outbox| outbox.open().any(asks))
     }
 
     /// Subscribes a connection as it was.

@@ -24,7 +24,7 @@ pub(super) struct Unsent {
     /// Whether a connection may wait for a peer.
     pub(super) any_paused: bool,
     /// Whether something may have become crowded, or not be so any more.
-    changed: bool,
+    pub(super) changed: bool,
     /// What the peers were told last.
     busy: bool,
 }
@@ -200,10 +200,10 @@ impl Router {
         missed
     }
 
-    /// Asks the others to hold their publishers back while a peer has more to take than it does, and tells them when that is
+    /// Asks the others to hold their publishers back while a peer or the store has more to take than it does, and tells them when that is
     /// over. What is said already still comes; only where it is too much for the bound of an outbox, something is left out.
     fn tell_if_busy(&mut self) {
-        let busy = self.outboxes.iter().any(Outbox::is_crowded);
+        let busy = self.storing.is_crowded() || self.outboxes.iter().any(Outbox::is_crowded);
         if core::mem::replace(&mut self.unsent.busy, busy) != busy {
             for peer in 0..self.outboxes.len() as u16 {
                 if peer != self.config.shards.index {
@@ -438,8 +438,14 @@ impl Router {
         self.stop_catching_up(channel);
     }
 
-    /// Lets the next connection go on that waited for a peer which has room again or is gone; false if there is none.
+    /// Lets the next connection go on that waited for the store, or for a peer which has room again or is gone; false if there
+    /// is none.
     pub(super) fn resume_next(&mut self) -> bool {
+        while let Some(conn) = self.storing.unpause() {
+            if self.resume_held(conn) {
+                return true;
+            }
+        }
         if !self.unsent.any_paused {
             return false;
         }
@@ -451,18 +457,24 @@ impl Router {
                 continue;
             }
             while let Some(conn) = self.outboxes[peer].paused.pop_front() {
-                let waits = |slot: &Slot| {
-                    let waiting = self.conns[*slot as usize].waiting.as_ref();
-                    waiting.is_some_and(|waiting| waiting.ticket.is_none())
-                };
-                if let Some(slot) = self.live(conn).filter(waits) {
-                    self.resume(slot, None);
-                    self.close_overflowed();
+                if self.resume_held(conn) {
                     return true;
                 }
             }
         }
         false
+    }
+
+    /// Lets a connection go on that was held back; false if it is gone.
+    fn resume_held(&mut self, conn: ConnId) -> bool {
+        let waits = |slot: &Slot| {
+            let waiting = self.conns[*slot as usize].waiting.as_ref();
+            waiting.is_some_and(|waiting| waiting.ticket.is_none())
+        };
+        let Some(slot) = self.live(conn).filter(waits) else { return false };
+        self.resume(slot, None);
+        self.close_overflowed();
+        true
     }
 }
 

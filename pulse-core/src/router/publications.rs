@@ -64,6 +64,9 @@ impl Router {
         if let Some(leaf) = known.and_then(|channel| self.crowded_leaf(channel)) {
             return self.wait_for_peer(slot, leaf);
         }
+        if rules.stores() && self.storing.is_crowded() {
+            return self.wait_for_store(slot);
+        }
         if rules.history().is_some() {
             let name = self.name_at_home(slot, request, &rules);
             self.publish_to_keep(slot, request.id, &publication, &name);

@@ -134,14 +134,22 @@ impl Router {
 
     /// Makes a channel. One that is at home elsewhere asks there to become part of it.
     pub(super) fn create_channel(&mut self, hash: crate::channel::Hash, name: &str) -> u32 {
+        let channel = self.make_channel(hash, name);
+        self.store_beginning(channel);
+        channel
+    }
+
+    /// Makes a channel of which the store is not told: it may know it.
+    pub(super) fn make_channel(&mut self, hash: crate::channel::Hash, name: &str) -> u32 {
         let channel = self.channels.create(hash, name);
-        let bounds = self.rulebook.rules(name).history();
+        let rules = self.rulebook.rules(name);
+        let bounds = rules.history();
         self.channels.get_mut(channel).kept = bounds.is_some();
         if self.channels.is_home(channel) {
             let epoch = self.random.next() as u32;
             self.channels.get_mut(channel).epoch = epoch;
             if let Some(bounds) = bounds {
-                self.histories.create(channel, bounds);
+                self.histories.create(channel, bounds, rules.stores());
             }
         } else {
             self.joining.insert(channel, Joining::default());
@@ -262,7 +270,8 @@ impl Router {
         let entry = self.channels.get(channel);
         if self.channels.is_home(channel) {
             if entry.kept {
-                return self.histories.vacate(channel, self.now.mono);
+                let is_empty = entry.offset == 0;
+                return self.histories.vacate(channel, self.now.mono, is_empty);
             }
         } else {
             let told = !entry.joining || self.joining[&channel].ticket != 0;
@@ -279,11 +288,12 @@ impl Router {
     /// Whether nobody needs a channel here. At home it may live on for its history.
     pub(super) fn is_vacant(&self, channel: u32) -> bool {
         let entry = self.channels.get(channel);
-        entry.is_vacant() && !(entry.kept && self.replays.reads(channel))
+        entry.is_vacant() && !(entry.kept && (self.replays.reads(channel) || self.storing.holds(channel)))
     }
 
     /// At home: forgets a channel with its history, so that its next life has another epoch.
     pub(super) fn forget(&mut self, channel: u32) {
+        self.store_end(channel);
         self.histories.remove(channel);
         self.channels.remove(channel);
     }

@@ -15,8 +15,7 @@ use super::{Router, Slot};
 impl Router {
     /// Asks the host; the frame in hand and all behind it wait.
     pub(super) fn ask(&mut self, slot: Slot, request: Request) -> Flow {
-        self.last_ticket += 1;
-        let ticket = Ticket(NonZeroU64::new(self.last_ticket).expect("tickets are counted from 1"));
+        let ticket = self.next_ticket();
         let conn = self.id(slot);
         self.tickets.insert(ticket, conn);
         self.hold(slot, Some(ticket));
@@ -40,6 +39,23 @@ impl Router {
         self.unsent.any_paused = true;
         self.effects.push_back(Effect::Pause { conn, paused: true });
         Flow::Wait
+    }
+
+    /// The frame in hand and all behind it wait until the store has taken more.
+    pub(super) fn wait_for_store(&mut self, slot: Slot) -> Flow {
+        let conn = self.id(slot);
+        self.hold(slot, None);
+        let conns = &self.conns;
+        self.storing
+            .pause(conn, 2 * conns.len(), |id| conns[id.slot() as usize].generation == id.generation());
+        self.effects.push_back(Effect::Pause { conn, paused: true });
+        Flow::Wait
+    }
+
+    /// Of a question to the host.
+    pub(super) fn next_ticket(&mut self) -> Ticket {
+        self.last_ticket += 1;
+        Ticket(NonZeroU64::new(self.last_ticket).expect("tickets are counted from 1"))
     }
 
     fn hold(&mut self, slot: Slot, ticket: Option<Ticket>) {

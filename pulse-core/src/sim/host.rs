@@ -338,6 +338,7 @@ impl Host {
                 world.plan(at, Event::Host(self.index, Input::Answer(ticket, answer)));
             }
             Effect::Send { to, parcel } => self.send(usize::from(to.0), parcel, world),
+            Effect::Store { .. } | Effect::Settled { .. } => unreachable!("no namespace here is durable"),
         }
     }
 

@@ -80,9 +80,9 @@ codes! {
     /// The connection is already subscribed to this channel.
     ALREADY_SUBSCRIBED = 1009, "already_subscribed", false,
         "the connection is already subscribed to this channel", "subscribing_twice_is_already_subscribed";
-    /// Another part of the server, which has the channel, cannot be reached.
+    /// Another part of the server, which has the channel, cannot be reached, or cannot store a publication.
     SERVER_ERROR = 1011, "server_error", true,
-        "a part of the server cannot be reached just now; try again", "a_channel_whose_home_is_lost_is_a_server_error";
+        "a part of the server cannot be reached, or store anything, just now; try again", "a_channel_whose_home_is_lost_is_a_server_error";
     /// The client speaks another protocol version.
     PROTOCOL_MISMATCH = 1012, "protocol_mismatch", false,
         "this server speaks protocol version 1", "another_protocol_version_is_refused_and_told_to_stay_away";

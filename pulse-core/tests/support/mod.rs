@@ -8,8 +8,8 @@ use pulse_core::wire::{
     Unsubscribe, Value,
 };
 use pulse_core::{
-    Answer, Config, ConnId, Dialect, Effect, Kind, Link, Now, PeerId, Request, Router, Seed, Shards, Ticket,
-    Time,
+    Answer, Config, ConnId, Dialect, Effect, Kind, Link, Now, Outcome, PeerId, Record, Request, Router, Seed,
+    Shards, Ticket, Time,
 };
 
 /// A router, its clock and what its clients have seen.
@@ -21,13 +21,16 @@ pub struct World {
     pub tickets: Vec<Ticket>,
     /// What it has to say to other routers.
     pub parcels: Vec<(PeerId, Vec<u8>)>,
+    /// What it wants to be stored.
+    pub stores: Vec<(u64, Vec<u8>)>,
 }
 
 impl World {
     pub fn new(config: Config) -> Self {
         let mut router = Router::new(config, Seed(42));
         router.advance(Now::default());
-        Self { router, now_ms: 0, seen: BTreeMap::new(), effects: vec![], tickets: vec![], parcels: vec![] }
+        let (seen, effects, tickets) = (BTreeMap::new(), vec![], vec![]);
+        Self { router, now_ms: 0, seen, effects, tickets, parcels: vec![], stores: vec![] }
     }
 
     /// A client that said `connect` and was answered.
@@ -91,6 +94,14 @@ impl World {
                     self.parcels.push((to, parcel));
                     continue;
                 }
+                Effect::Store { sequence, records } => {
+                    self.stores.push((sequence, records));
+                    continue;
+                }
+                Effect::Settled { outcome: Ok(Outcome::Kept { epoch, offset }), .. } => {
+                    format!("published {epoch}:{offset}")
+                }
+                Effect::Settled { outcome: Err(refused), .. } => format!("refused {}", refused.code.0),
                 Effect::Close { conn, code } => format!("close {} {}", conn.slot(), code.0),
                 Effect::Ping { conn } => format!("ping {}", conn.slot()),
                 Effect::Pause { conn, paused } => format!("pause {} {paused}", conn.slot()),
@@ -283,6 +294,95 @@ pub fn presence<'a>(id: u64, channel: &'a str, action: PresenceAction, data: &'a
     Frame::Presence(Presence { id, channel, action, data, ..Presence::default() })
 }
 
+/// A store that is a disk in memory. It checks what routers ask of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Disk(pub BTreeMap<String, Stored>);
+
+/// A channel on it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stored {
+    pub epoch: u32,
+    pub top: u64,
+    /// Number, time and frame.
+    pub entries: Vec<(u64, u64, Vec<u8>)>,
+}
+
+impl Disk {
+    /// Does what a batch of records says.
+    pub fn write(&mut self, mut records: &[u8]) {
+        assert!(!records.is_empty(), "a batch has a record");
+        while !records.is_empty() {
+            let (record, rest) = Record::decode(records).expect("a router writes records");
+            self.write_one(record);
+            records = rest;
+        }
+    }
+
+    fn begin(&mut self, channel: &str, epoch: u32) -> &mut Stored {
+        let stored = self.0.entry(channel.into()).or_default();
+        if stored.epoch != epoch {
+            *stored = Stored { epoch, ..Stored::default() };
+        }
+        stored
+    }
+
+    fn write_one(&mut self, record: Record<'_>) {
+        match record {
+            Record::Begun { channel, epoch } => {
+                let stored = self.begin(channel, epoch);
+                assert_eq!(stored.top, 0, "{channel} begins once");
+            }
+            Record::Publication { channel, epoch, offset, time, frame } => {
+                let stored = self.begin(channel, epoch);
+                assert_eq!(offset, stored.top + 1, "{channel} has no hole, and no number twice");
+                stored.top = offset;
+                stored.entries.push((offset, time, frame.into()));
+            }
+            Record::Trimmed { channel, first } => {
+                if let Some(stored) = self.0.get_mut(channel) {
+                    stored.entries.retain(|(offset, ..)| *offset >= first);
+                }
+            }
+            Record::Forgotten { channel } => {
+                self.0.remove(channel);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Gives a router back what is here.
+    pub fn restore(&self, router: &mut Router) {
+        for (name, Stored { epoch, top, entries }) in &self.0 {
+            let entries: Vec<(u64, &[u8])> =
+                entries.iter().map(|(_, time, frame)| (*time, &frame[..])).collect();
+            router.restore(name, *epoch, *top, &entries).expect("it was stored by a router");
+        }
+    }
+
+    /// Name and numbers of what is here.
+    pub fn numbers(&self, channel: &str) -> Vec<u64> {
+        self.0
+            .get(channel)
+            .map_or(vec![], |stored| stored.entries.iter().map(|(number, ..)| *number).collect())
+    }
+}
+
+impl World {
+    /// Stores what waits to be stored, until nothing does; returns how many batches that were.
+    pub fn store(&mut self, disk: &mut Disk) -> usize {
+        let mut count = 0;
+        self.drain();
+        while let Some((sequence, records)) = self.stores.pop() {
+            assert!(self.stores.is_empty(), "one batch at a time");
+            disk.write(&records);
+            self.router.stored(sequence);
+            count += 1;
+            self.drain();
+        }
+        count
+    }
+}
+
 /// Several routers that share channels. Parcels go at once unless their way is shut.
 pub struct Cluster {
     pub worlds: Vec<World>,
@@ -315,6 +415,16 @@ impl Cluster {
                 }
             }
             if idle {
+                return;
+            }
+        }
+    }
+
+    /// Settles, and stores what waits to be stored, until neither is left to do.
+    pub fn store(&mut self, disk: &mut Disk) {
+        loop {
+            self.settle();
+            if self.worlds.iter_mut().map(|world| world.store(disk)).sum::<usize>() == 0 {
                 return;
             }
         }

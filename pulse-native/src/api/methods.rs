@@ -367,10 +367,8 @@ impl Api {
     ) -> Result<Outcome, Error> {
         let question = Arc::new(question);
         let first = Arc::clone(&question);
-        match self.ask(shard, move |engine| first(engine)).await?? {
-            Outcome::Elsewhere(PeerId(home)) => {
-                Ok(self.ask(home.into(), move |engine| question(engine)).await??)
-            }
+        match self.ask(shard, move |engine| first(engine)).await? {
+            Outcome::Elsewhere(PeerId(home)) => self.ask(home.into(), move |engine| question(engine)).await,
             outcome => Ok(outcome),
         }
     }

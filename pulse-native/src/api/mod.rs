@@ -24,6 +24,7 @@ use hyper::header::{
 };
 use hyper::{Method, Request, Response, StatusCode};
 use pulse_core::wire::{self, ErrorCode, Format};
+use pulse_core::{Outcome, Refused};
 use sha1::{Digest, Sha1};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
@@ -304,13 +305,19 @@ impl Api {
         }
     }
 
-    /// Asks one shard's engine.
-    async fn ask<T: Send + 'static>(
+    /// Asks one shard's engine. What has to be stored first is answered when it is.
+    async fn ask(
         &self,
         shard: usize,
-        question: impl FnOnce(&mut dyn Engine) -> T + Send + 'static,
-    ) -> Result<T, Error> {
-        self.put(shard, question).await.map_err(|_| stopping())
+        question: impl FnOnce(&mut dyn Engine) -> Result<Outcome, Refused> + Send + 'static,
+    ) -> Result<Outcome, Error> {
+        let (sender, answer) = oneshot::channel();
+        let ask = Ask::outcome(question, move |outcome| {
+            // Fails when the request was given up.
+            let _ = sender.send(outcome);
+        });
+        let _ = self.shards[shard].send(Inbox::Ask(ask));
+        Ok(answer.await.map_err(|_| stopping())??)
     }
 
     /// Asks the engines of all shards, in their order.

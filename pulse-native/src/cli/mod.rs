@@ -13,6 +13,7 @@ mod publish;
 mod reload;
 mod remote;
 mod serve;
+mod store;
 mod sub;
 
 use std::{
@@ -64,6 +65,9 @@ enum Command {
     /// Say what a configuration means, or what is wrong with it.
     #[command(after_help = check_config::AFTER)]
     CheckConfig(check_config::CheckConfig),
+    /// Look into stored history, copy it into one file, or bring it back.
+    #[command(after_help = store::AFTER)]
+    Store(store::Store),
     /// Print a configuration file with every setting, its meaning and its default.
     DefaultConfig,
     /// Print a script that makes a shell complete this command line.
@@ -109,6 +113,7 @@ pub(crate) fn run() -> ExitCode {
         Some(Command::Bench(bench)) => bench.run(),
         Some(Command::DevCert(dev_cert)) => dev_cert.run(),
         Some(Command::CheckConfig(check)) => check.run(),
+        Some(Command::Store(store)) => store.run(),
         Some(Command::DefaultConfig) => documents::default_config(),
         Some(Command::Completions(completions)) => completions.run(),
         Some(Command::Man(man)) => man.run(),

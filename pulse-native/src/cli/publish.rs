@@ -127,7 +127,8 @@ impl Publish {
         name: &str,
     ) -> Result<(), Failure> {
         let mut under_way: VecDeque<(u64, Receipt)> = VecDeque::new();
-        let (mut number, mut open) = (0, true);
+        let (mut number, mut open, mut failed) = (0, true, None);
+        // What came before a line that is wrong is on its way, and is answered first.
         while open || !under_way.is_empty() {
             tokio::select! {
                 line = lines.recv(), if open && under_way.len() < UNDER_WAY => {
@@ -137,8 +138,16 @@ impl Publish {
                     };
                     number += 1;
                     let at = |what: &dyn std::fmt::Display| format!("line {number} of {name}: {what}");
-                    let line = line.map_err(|error| Failure::Failed(at(&error)))?;
-                    let message = self.message(line).map_err(|what| Failure::Misused(at(&what)))?;
+                    let message = line
+                        .map_err(|error| Failure::Failed(at(&error)))
+                        .and_then(|line| self.message(line).map_err(|what| Failure::Misused(at(&what))));
+                    let message = match message {
+                        Ok(message) => message,
+                        Err(failure) => {
+                            (failed, open) = (Some(failure), false);
+                            continue;
+                        }
+                    };
                     match client.enqueue(&self.channel, message).await {
                         Ok(receipt) => under_way.push_back((number, receipt)),
                         Err(error) => return self.sent(client, Err(error), Some(number)).await,
@@ -153,7 +162,7 @@ impl Publish {
                 why = client.closed(), if under_way.is_empty() => return Err(remote::lost(why)),
             }
         }
-        Ok(())
+        failed.map_or(Ok(()), Err)
     }
 
     /// What is to be said of a message's fate.

@@ -72,7 +72,10 @@ fn run(loaded: Loaded, given: Serve) -> ExitCode {
 async fn serve(config: &Config, reload: Reload) -> Result<(), Box<dyn Error>> {
     let options = config.to_options()?;
     let identity = options.tls.clone();
-    let server = Server::bind(options)?;
+    let mut server = Server::bind(options)?;
+    if let Some(store) = config.open_store()? {
+        server = server.with_store(store);
+    }
     let asked = drain::listen()?;
     let notify = Notify::from_env().map_err(|error| format!("NOTIFY_SOCKET names no socket: {error}"))?;
     let notify = Arc::new(notify);

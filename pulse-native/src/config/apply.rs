@@ -1,6 +1,7 @@
 //! From settings to what the core and the server are made with.
 
 use std::hash::{BuildHasher as _, RandomState};
+use std::path::Path;
 use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::{error, fmt};
@@ -11,6 +12,7 @@ use super::{ApiEnabled, Config, Playground, Rules, SlowConsumer, Who};
 use crate::address::Network;
 use crate::handshake::{OriginError, Origins};
 use crate::server::Options;
+use crate::store::{Store, StoreError};
 use crate::tls::{Identity, TlsError};
 
 /// Why settings that are right in themselves do not make a server.
@@ -107,6 +109,17 @@ impl Config {
         })
     }
 
+    /// Opens the folder of the store, if there is one; it is made if it is new. For
+    /// [`Server::with_store`](crate::server::Server::with_store): only a server that is
+    /// about to start has any business there.
+    ///
+    /// # Errors
+    /// If another server has it open, or what is there is no store that can be used.
+    pub fn open_store(&self) -> Result<Option<Store>, StoreError> {
+        let path = &self.store.path;
+        (!path.is_empty()).then(|| Store::open(Path::new(path))).transpose()
+    }
+
     /// Makes the router of each shard, for [`Server::run`](crate::server::Server::run).
     pub fn routers(&self) -> impl Fn(usize) -> Router + Send + Sync + use<> {
         // Keyed by the system's randomness, once a process.
@@ -165,5 +178,6 @@ fn rules(rules: &Rules) -> pulse_core::Rules {
         history_per_key: rules.history_per_key,
         recovery: rules.recovery,
         idempotency_window_ms: rules.idempotency_window,
+        durable: rules.durable,
     }
 }

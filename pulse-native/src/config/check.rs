@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::{
     Config, Loaded, by_path,
-    error::ConfigError,
+    error::{ConfigError, Origin},
     table::{ApiEnabled, Who},
 };
 use crate::unix;
@@ -46,7 +46,46 @@ pub(super) fn conflicts(loaded: &Loaded) -> Vec<ConfigError> {
     broken
         .map(|(_, left, relation, right)| conflict(loaded, left, relation, right))
         .chain(open_api(loaded))
+        .chain(durable(loaded))
         .collect()
+}
+
+/// Rules that are durable without anything to keep or a place to keep it, or that keep too little.
+fn durable(loaded: &Loaded) -> Vec<ConfigError> {
+    let Config { channels, namespaces, store, .. } = &loaded.config;
+    let sections = [("channels".to_owned(), channels)]
+        .into_iter()
+        .chain(namespaces.iter().map(|(name, rules)| (format!("namespaces.{name}"), rules)));
+    let mut errors = Vec::new();
+    for (section, rules) in sections.filter(|(_, rules)| rules.durable) {
+        let origin = &loaded.origins[&format!("{section}.durable")];
+        let mut needs = |what: String, other: &Origin, why: &str| {
+            let origin_of_both = origin.clone().max(other.clone());
+            if origin_of_both <= Origin::Channels {
+                // Both are as in [channels], where it was said already.
+                return;
+            }
+            errors.push(ConfigError::Conflict {
+                origin: origin_of_both,
+                text: format!("{section}.durable (true, {origin}) needs {what}: {why}"),
+            });
+        };
+        if rules.history_size == 0 {
+            let other = &loaded.origins[&format!("{section}.history_size")];
+            let what = format!("{section}.history_size (0, {other}) to be greater than 0");
+            needs(what, other, "otherwise there is nothing to keep");
+        }
+        if rules.history_per_key {
+            let other = &loaded.origins[&format!("{section}.history_per_key")];
+            let what = format!("{section}.history_per_key (true, {other}) to be false");
+            needs(what, other, "what is on disk holds every publication");
+        }
+        if store.path.is_empty() {
+            let other = &loaded.origins["store.path"];
+            needs(format!("store.path (\"\", {other})"), other, "the folder that it is kept in");
+        }
+    }
+    errors
 }
 
 /// An API for everybody.

@@ -36,7 +36,7 @@ pub use render::{default_toml, reference};
 pub use setting::{Kind, Rule, Setting, Value};
 pub use table::{
     Api, ApiEnabled, Heartbeat, Limits, LogFormat, Logging, Metrics, Playground, Rules, SETTINGS, Server,
-    SlowConsumer, Tls, Transport, Who,
+    SlowConsumer, Store, Tls, Transport, Who,
 };
 
 /// Every setting's value. Fields are named as the keys of the file; times are milliseconds, sizes bytes.
@@ -55,6 +55,8 @@ pub struct Config {
     pub api: Api,
     /// What clients may use at most.
     pub limits: Limits,
+    /// The disk.
+    pub store: Store,
     /// How the server finds out that a client is gone.
     pub heartbeat: Heartbeat,
     /// The listener for Prometheus.

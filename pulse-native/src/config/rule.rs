@@ -55,6 +55,13 @@ pub(super) const FILE: Rule = Rule {
     parse: |text| (!text.contains('\0')).then(|| text.to_owned()),
 };
 
+/// A folder, or none.
+pub(super) const FOLDER: Rule = Rule {
+    name: "FOLDER",
+    allowed: "the path of a folder, such as \"/var/lib/pulse\", or empty for none",
+    parse: |text| (!text.contains('\0')).then(|| text.to_owned()),
+};
+
 /// A level or directives of a log filter.
 pub(super) const FILTER: Rule = Rule {
     name: "FILTER",

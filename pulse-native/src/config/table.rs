@@ -4,7 +4,7 @@
 //! `docs/CONFIGURATION.md` all come from it.
 
 use super::{
-    rule::{FILE, FILTER, HOST, KEY, LISTEN, NETWORK, ORIGIN, PATH},
+    rule::{FILE, FILTER, FOLDER, HOST, KEY, LISTEN, NETWORK, ORIGIN, PATH},
     setting::{Field, Kind, Setting, Value},
 };
 
@@ -113,6 +113,12 @@ settings! {
         max_presence_size: u32 = 4_096, bytes(0, 32_768);
     }
 
+    /// The disk, for namespaces that are durable.
+    store: Store {
+        /// Folder for what channels keep on disk, of this server alone; made if there is none; empty for none.
+        path: String = String::new(), Kind::Text(FOLDER);
+    }
+
     /// How the server finds out that a client is gone.
     heartbeat: Heartbeat {
         /// Silence of a client after which the server asks for a sign of life; 0 never asks and never gives up.
@@ -163,6 +169,8 @@ settings! {
         recovery: bool = true, Kind::Switch;
         /// Time for which a publication is known by its idempotency key, where there is history; 0 knows none.
         idempotency_window: u32 = 300_000, ms(0, 86_400_000);
+        /// Whether a publication is on disk before anybody gets it, and is kept over a restart; needs history_size and store.path.
+        durable: bool = false, Kind::Switch;
     }
 }
 

@@ -26,12 +26,13 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use pulse_core::{Answer, Effect, PeerId, Time};
+use pulse_core::{Answer, Effect, PeerId, Ticket, Time};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
 use tokio::time::Sleep;
 
 pub(crate) use self::ask::Ask;
+use self::ask::Settle;
 use self::conn::Key;
 use self::deadlines::Deadlines;
 use self::flow::Flow;
@@ -43,6 +44,7 @@ use crate::address::Neighbours;
 use crate::clock::Clock;
 use crate::engine::Engine;
 use crate::http::{Http, Upgraded};
+use crate::keeper::{self, Keeper};
 use crate::metrics::ShardMetrics;
 use crate::server::Options;
 use crate::sys::{self, Epoll, Event};
@@ -64,6 +66,8 @@ pub(crate) enum Inbox {
     Upgraded(Upgraded),
     /// Something that the HTTP API wants of the engine.
     Ask(Ask),
+    /// What became of what the engine wanted stored.
+    Stored(u64, keeper::Stored),
     /// Take leave of everybody; who is not gone then is cut off.
     Drain(Instant),
 }
@@ -77,6 +81,8 @@ pub(crate) struct Parts<E> {
     pub(crate) http: Arc<Http>,
     pub(crate) inbox: mpsc::UnboundedReceiver<Inbox>,
     pub(crate) post: Post,
+    /// For engines that want something stored.
+    pub(crate) keeper: Option<Keeper>,
     pub(crate) metrics: Arc<ShardMetrics>,
 }
 
@@ -87,6 +93,7 @@ pub(crate) struct Shard<E> {
     http: Arc<Http>,
     inbox: mpsc::UnboundedReceiver<Inbox>,
     post: Post,
+    keeper: Option<Keeper>,
     metrics: Arc<ShardMetrics>,
     clock: Clock,
     now: Time,
@@ -104,6 +111,10 @@ pub(crate) struct Shard<E> {
     arrived: Vec<Upgraded>,
     /// Not put to the engine yet.
     asked: VecDeque<Ask>,
+    /// Wait until something is stored.
+    unsettled: HashMap<Ticket, Settle>,
+    /// What the engine was not told yet.
+    stored: Option<(u64, keeper::Stored)>,
     /// Taken out of the mailbox, not looked at yet.
     mail: VecDeque<(PeerId, Mail)>,
     /// The next input is to be mail rather than an event, so that neither kind shuts out the other.
@@ -133,12 +144,18 @@ pub(crate) struct Shard<E> {
 impl<E: Engine> Shard<E> {
     /// Must be called within the runtime that will run it.
     pub(crate) fn new(parts: Parts<E>) -> io::Result<Self> {
-        let Parts { engine, listener, options, http, inbox, post, metrics } = parts;
+        let Parts { mut engine, listener, options, http, inbox, post, keeper, metrics } = parts;
+        let clock = Clock::new();
+        if let Some(keeper) = &keeper {
+            // What is restored has an age.
+            engine.advance(clock.now());
+            keeper.restore(&mut engine)?;
+        }
         let epoll = Rc::new(Epoll::new()?);
         epoll.add_shared(&listener, read::LISTENER)?;
         Ok(Self {
             engine,
-            clock: Clock::new(),
+            clock,
             now: Time(0),
             listener: Some(listener),
             accept_at: None,
@@ -148,6 +165,8 @@ impl<E: Engine> Shard<E> {
             next_event: 0,
             arrived: Vec::new(),
             asked: VecDeque::new(),
+            unsettled: HashMap::new(),
+            stored: None,
             mail: VecDeque::new(),
             mail_next: false,
             buf: vec![0; READ].into_boxed_slice(),
@@ -167,6 +186,7 @@ impl<E: Engine> Shard<E> {
             http,
             inbox,
             post,
+            keeper,
             metrics,
         })
     }
@@ -212,6 +232,7 @@ impl<E: Engine> Shard<E> {
             match input {
                 Inbox::Upgraded(upgraded) => self.arrived.push(upgraded),
                 Inbox::Ask(ask) => self.asked.push_back(ask),
+                Inbox::Stored(sequence, stored) => self.stored = Some((sequence, stored)),
                 Inbox::Drain(end) => self.drain = Some(Drain::Asked(end)),
             }
             ready = true;
@@ -247,6 +268,7 @@ impl<E: Engine> Shard<E> {
             }
             if self.arrived.is_empty()
                 && self.asked.is_empty()
+                && self.stored.is_none()
                 && !self.has_mail()
                 && self.next_event == self.events.len()
             {
@@ -262,7 +284,17 @@ impl<E: Engine> Shard<E> {
             return true;
         }
         if let Some(ask) = self.asked.pop_front() {
-            ask.put(&mut self.engine);
+            if let Some((ticket, settle)) = ask.put(&mut self.engine) {
+                self.unsettled.insert(ticket, settle);
+            }
+            return true;
+        }
+        if let Some((sequence, stored)) = self.stored.take() {
+            match stored {
+                Ok(()) => self.engine.stored(sequence),
+                Err(reason) => self.engine.not_stored(sequence, reason),
+            }
+            self.leave_if_settled();
             return true;
         }
         self.mail_next = !self.mail_next;
@@ -320,11 +352,24 @@ impl<E: Engine> Shard<E> {
             news = true;
             match effect {
                 Effect::Send { to, parcel } => self.send(to, parcel),
+                Effect::Store { sequence, records } => self.store(sequence, records),
+                Effect::Settled { ticket, outcome } => {
+                    if let Some(settle) = self.unsettled.remove(&ticket) {
+                        settle(outcome);
+                    }
+                }
                 later => self.effects.push_back(later),
             }
         }
         self.answer_asking();
         news
+    }
+
+    fn store(&mut self, sequence: u64, records: Vec<u8>) {
+        match &self.keeper {
+            Some(keeper) => keeper.store(self.post.own().0.into(), sequence, records),
+            None => self.engine.not_stored(sequence, "this server was started without a store"),
+        }
     }
 
     /// Tells the engine what became of the writes.

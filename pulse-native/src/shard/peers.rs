@@ -89,8 +89,12 @@ impl<E: Engine> Shard<E> {
         }
     }
 
-    /// Tells those who asked that what they sent is dealt with, once the engine's answers are on their way.
+    /// Tells those who asked that what they sent is dealt with, once the engine's answers are on their way, also those that wait
+    /// for the disk.
     pub(super) fn answer_asking(&mut self) {
+        if self.engine.is_storing() {
+            return;
+        }
         for peer in self.peers.asking.drain(..) {
             self.post.send(peer, Mail::Done);
         }
@@ -115,9 +119,10 @@ impl<E: Engine> Shard<E> {
         }
     }
 
-    fn leave_if_settled(&mut self) {
+    pub(super) fn leave_if_settled(&mut self) {
         if let Some(Drain::Settling { end, .. }) = self.drain
             && self.peers.owing.is_empty()
+            && !self.engine.is_storing()
         {
             self.take_leave(end);
         }

@@ -1,7 +1,7 @@
 //! The program `pulse` as a process of its own: what it says line by line, and how it ends.
 
 use std::fs;
-use std::io::{BufReader, Read, Write as _};
+use std::io::{self, BufReader, Read, Write as _};
 use std::net::SocketAddr;
 use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Output, Stdio};
 use std::time::Duration;
@@ -27,9 +27,23 @@ pub fn pulse(arguments: &[&str]) -> Command {
 impl Process {
     /// Serves on free ports; listens already.
     pub fn serve(arguments: &[&str]) -> Self {
+        Self::serve_under(&[], arguments)
+    }
+
+    /// The same, started by another program with these arguments of its own.
+    pub fn serve_under(wrapper: &[&str], arguments: &[&str]) -> Self {
         let port = ["--port", "0"];
         let port = if arguments.contains(&"--port") { &[][..] } else { &port };
-        let mut command = pulse(&[&["serve", "--metrics-port", "0"], port].concat());
+        let serve = [&["serve", "--metrics-port", "0"], port].concat();
+        let mut command = match wrapper {
+            [] => pulse(&serve),
+            [program, rest @ ..] => {
+                let mut command = Command::new(program);
+                command.args(rest).arg(env!("CARGO_BIN_EXE_pulse")).args(serve);
+                command.env_clear().env("PATH", "/usr/bin:/bin").stdin(Stdio::null());
+                command
+            }
+        };
         let mut child = command
             .args(arguments)
             .stdout(Stdio::null())
@@ -68,6 +82,22 @@ impl Process {
     /// Reads its log up to a line that contains this.
     pub fn wait_for_line(&mut self, text: &str) {
         while !line(&mut self.log).unwrap_or_else(|| panic!("it ended without {text:?}")).contains(text) {}
+    }
+
+    /// The address of the metrics, which it says behind the one for clients.
+    pub fn metrics(&mut self) -> SocketAddr {
+        loop {
+            let line = line(&mut self.log).expect("it says where its metrics are");
+            if let Some((_, rest)) = line.split_once("metrics on http://") {
+                let addr = rest.split('/').next().unwrap_or_default();
+                break addr.parse().expect("an address and a port follow");
+            }
+        }
+    }
+
+    /// Waits until it has ended, however it did.
+    pub fn wait_for_end(&mut self) {
+        self.child.wait().expect("the process was started by this test");
     }
 
     /// How it ended, and what it said since it listened.
@@ -160,7 +190,11 @@ pub fn run_with_input(arguments: &[&str], input: &[u8]) -> (Option<i32>, String,
     let mut command = pulse(arguments);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("pulse starts");
-    child.stdin.take().expect("standard input is piped").write_all(input).expect("pulse reads its input");
+    match child.stdin.take().expect("standard input is piped").write_all(input) {
+        // It may have ended without reading what it does not need.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+        written => written.expect("pulse reads its input"),
+    }
     finish(child.wait_with_output().expect("pulse ends"))
 }
 
@@ -169,7 +203,7 @@ fn finish(Output { status, stdout, stderr }: Output) -> (Option<i32>, String, St
     (status.code(), text(stdout), text(stderr))
 }
 
-fn line(reader: &mut impl std::io::BufRead) -> Option<String> {
+fn line(reader: &mut impl io::BufRead) -> Option<String> {
     let mut line = String::new();
     (reader.read_line(&mut line).expect("pulse writes text") > 0).then_some(line)
 }

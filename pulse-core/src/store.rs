@@ -1,0 +1,138 @@
+//! What a router has its host keep on disk, and its bytes: records, one after another.
+//!
+//! They pass from a router to a host of the same version and are no format of files: what stands on disk is the host's
+//! business. Fields are as in `crate::bytes`.
+
+use alloc::vec::Vec;
+
+use crate::BadParcel;
+use crate::bytes::{Reader, put_bytes, put_str, put_u64};
+
+/// One change to what is kept on disk. Those of one [`Effect::Store`](crate::Effect::Store) are done all or none, in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Record<'a> {
+    /// The channel exists from now on, in this epoch and without publications. What was kept of another epoch goes away.
+    Begun {
+        /// Channel name.
+        channel: &'a str,
+        /// Names this life of the channel.
+        epoch: u32,
+    },
+    /// A publication. Of another epoch than what is kept it begins as `Begun` does.
+    Publication {
+        /// Channel name.
+        channel: &'a str,
+        /// The channel's epoch.
+        epoch: u32,
+        /// Its number, one above the last of this epoch.
+        offset: u64,
+        /// When it was published, in milliseconds since 1970.
+        time: u64,
+        /// The frame for subscribers, with its length in front.
+        frame: &'a [u8],
+    },
+    /// What is below `first` may go; the channel's newest number is kept. It need not be on disk before it is answered.
+    Trimmed {
+        /// Channel name.
+        channel: &'a str,
+        /// The lowest number that still matters.
+        first: u64,
+    },
+    /// The channel is no more. It need not be on disk before it is answered: it is said again if it comes back.
+    Forgotten {
+        /// Channel name.
+        channel: &'a str,
+    },
+}
+
+const BEGUN: u8 = 1;
+const PUBLICATION: u8 = 2;
+const TRIMMED: u8 = 3;
+const FORGOTTEN: u8 = 4;
+
+impl<'a> Record<'a> {
+    /// Appends the record.
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+        match *self {
+            Self::Begun { channel, epoch } => {
+                out.push(BEGUN);
+                put_str(out, channel);
+                put_u64(out, epoch.into());
+            }
+            Self::Publication { channel, epoch, offset, time, frame } => {
+                out.push(PUBLICATION);
+                put_str(out, channel);
+                for number in [epoch.into(), offset, time] {
+                    put_u64(out, number);
+                }
+                put_bytes(out, frame);
+            }
+            Self::Trimmed { channel, first } => {
+                out.push(TRIMMED);
+                put_str(out, channel);
+                put_u64(out, first);
+            }
+            Self::Forgotten { channel } => {
+                out.push(FORGOTTEN);
+                put_str(out, channel);
+            }
+        }
+    }
+
+    /// The first record of some bytes, and the bytes behind it.
+    ///
+    /// # Errors
+    /// If the bytes do not begin with a record of this version.
+    pub fn decode(bytes: &'a [u8]) -> Result<(Self, &'a [u8]), BadParcel> {
+        let mut r = Reader(bytes);
+        let (kind, channel) = (r.u8()?, r.str()?);
+        let epoch = |r: &mut Reader<'a>| u32::try_from(r.u64()?).map_err(|_| BadParcel);
+        let record = match kind {
+            BEGUN => Self::Begun { channel, epoch: epoch(&mut r)? },
+            PUBLICATION => Self::Publication {
+                channel,
+                epoch: epoch(&mut r)?,
+                offset: r.u64()?,
+                time: r.u64()?,
+                frame: r.bytes()?,
+            },
+            TRIMMED => Self::Trimmed { channel, first: r.u64()? },
+            FORGOTTEN => Self::Forgotten { channel },
+            _ => return Err(BadParcel),
+        };
+        Ok((record, r.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[cfg(all(target_family = "wasm", target_os = "unknown"))]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    use super::*;
+
+    #[test]
+    fn records_come_out_as_they_went_in_and_never_in_part() {
+        let records = [
+            Record::Begun { channel: "a", epoch: u32::MAX },
+            Record::Publication { channel: "a", epoch: 7, offset: 1, time: 2, frame: b"frame" },
+            Record::Trimmed { channel: "b", first: 9 },
+            Record::Forgotten { channel: "c" },
+        ];
+        let mut bytes = Vec::new();
+        records.iter().for_each(|record| record.encode(&mut bytes));
+        let (mut rest, mut read) = (&bytes[..], Vec::new());
+        while !rest.is_empty() {
+            let (record, behind) = Record::decode(rest).expect("it was encoded just now");
+            read.push(record);
+            rest = behind;
+        }
+        assert_eq!(read, records);
+        let (_, behind) = Record::decode(&bytes).expect("it was encoded just now");
+        for len in 0..bytes.len() - behind.len() {
+            assert_eq!(Record::decode(&bytes[..len]), Err(BadParcel), "{len} bytes");
+        }
+        assert_eq!(Record::decode(&[9, 0, 0, 0, 0]), Err(BadParcel), "no record of this version");
+    }
+}

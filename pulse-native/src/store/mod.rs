@@ -1,0 +1,471 @@
+//! Durable history on disk: which publications each channel has, under which epoch, and how far its offsets have come.
+//!
+//! A store is a folder that one process at a time has open. It knows nothing of the protocol: a channel is a name, an epoch a
+//! string, a publication an offset, a time and bytes. What is to be kept and for how long is for others to say. Why it is
+//! SQLite underneath, and the measurements, are in docs/STORAGE.md.
+//!
+//! What [`Store::append`] has returned from is on disk, all of it; what it has failed at is not there, none of it. Calls block
+//! while the disk works, so they want a thread of their own.
+//!
+//! ```
+//! use pulse_native::store::{Entry, Store};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let folder = std::env::temp_dir().join(format!("pulse-store-doc-{}", std::process::id()));
+//! let mut store = Store::open(&folder)?;
+//! let entry = |offset, frame| Entry { channel: "chat:lobby", epoch: "e1", offset, time: 1_700_000_000_000, frame };
+//! store.append(&[entry(1, b"hello"), entry(2, b"world")])?;
+//! assert_eq!(store.load("chat:lobby", 2, 100)?[0].frame, b"world");
+//! # drop(store);
+//! # std::fs::remove_dir_all(folder)?;
+//! # Ok(())
+//! # }
+//! ```
+
+mod backup;
+mod commit;
+mod error;
+mod folder;
+mod wal;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row, Transaction};
+
+pub use backup::{BackupError, Totals, backup, restore};
+pub use commit::Change;
+pub use error::StoreError;
+use folder::Folder;
+
+/// The version of the format, in the file's `user_version`. A version reads those before it; one after it is refused.
+const FORMAT: u32 = 1;
+
+/// Says in the file's header whose database it is: "Puls".
+const APPLICATION: u32 = 0x5075_6c73;
+
+const TABLES: &str = "
+    CREATE TABLE channels (
+        id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, epoch TEXT NOT NULL, top INTEGER NOT NULL, sum INTEGER NOT NULL
+    ) STRICT;
+    CREATE TABLE entries (
+        channel INTEGER NOT NULL, offset INTEGER NOT NULL, time INTEGER NOT NULL, sum INTEGER NOT NULL, frame BLOB NOT NULL,
+        PRIMARY KEY (channel, offset)
+    ) STRICT, WITHOUT ROWID;
+";
+
+/// After how many pages of 4 KiB the log is copied into the file: 16 MiB. Fewer copy the pages that all channels write to more
+/// often; more make the log longer that has to be read at the next start after a kill.
+const CHECKPOINT_PAGES: u32 = 4_096;
+
+/// A publication that is to be kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry<'a> {
+    /// The channel's name.
+    pub channel: &'a str,
+    /// Which run of offsets this one belongs to. Another epoch than the channel's begins a new run: what was kept of the
+    /// former one goes away in the same transaction.
+    pub epoch: &'a str,
+    /// Its number, above all that this epoch of the channel has had.
+    pub offset: u64,
+    /// When it was published, as the caller counts time.
+    pub time: u64,
+    /// The publication itself.
+    pub frame: &'a [u8],
+}
+
+/// A publication that was kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// Its number.
+    pub offset: u64,
+    /// When it was published.
+    pub time: u64,
+    /// The publication itself.
+    pub frame: Vec<u8>,
+}
+
+/// What a store knows of a channel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Channel {
+    /// Its name.
+    pub name: String,
+    /// The run of offsets that it is in.
+    pub epoch: String,
+    /// The lowest offset that is kept; where nothing is, the one after `top`.
+    pub first: u64,
+    /// The highest offset that this epoch has had, kept or not.
+    pub top: u64,
+}
+
+/// Durable history, open in this process alone.
+#[derive(Debug)]
+pub struct Store {
+    // Closed before the folder is let go.
+    connection: Connection,
+    /// What is known of the channels that were written to.
+    known: HashMap<String, Known>,
+    /// The file, for errors.
+    path: PathBuf,
+    _folder: Option<Folder>,
+}
+
+/// A channel as writing needs it.
+#[derive(Clone, Debug)]
+struct Known {
+    id: i64,
+    epoch: String,
+    top: u64,
+}
+
+/// What can go wrong within a transaction.
+enum Fault {
+    Database(rusqlite::Error),
+    Other(StoreError),
+}
+
+impl From<rusqlite::Error> for Fault {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Database(error)
+    }
+}
+
+/// When a transaction has to be on disk.
+#[derive(Clone, Copy, PartialEq)]
+enum Durable {
+    /// Before it is told to have ended.
+    Now,
+    /// With the next one.
+    Later,
+}
+
+impl Store {
+    /// Opens the store in this folder; makes both if they do not exist.
+    ///
+    /// # Errors
+    /// If another process has it open, if what is there is not a store, is damaged or was written by a newer version, or if the
+    /// system refuses. Nothing is changed then.
+    pub fn open(folder: &Path) -> Result<Self, StoreError> {
+        let folder = Folder::make(folder)?;
+        if !folder.has_store()? {
+            folder.create(|path| Self::create(path)?.close())?;
+        }
+        Self::open_in(folder)
+    }
+
+    /// Opens a store that is there.
+    ///
+    /// # Errors
+    /// As [`Store::open`], and if there is none.
+    pub fn open_existing(folder: &Path) -> Result<Self, StoreError> {
+        let folder = Folder::take(folder)?;
+        if !folder.has_store()? {
+            return Err(StoreError::Missing { folder: folder.path().to_owned() });
+        }
+        Self::open_in(folder)
+    }
+
+    fn open_in(folder: Folder) -> Result<Self, StoreError> {
+        folder.examine()?;
+        let mut store = Self::connect(folder.store())?;
+        // SQLite reads the log now, and what it says of the tables is what the rest relies on.
+        let tables = store.ask(|connection| {
+            let mut select =
+                connection.prepare("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name")?;
+            let names = select.query_map((), |row| row.get::<_, String>(0))?;
+            Ok(names.collect::<Result<Vec<_>, _>>()?)
+        })?;
+        if tables != ["channels", "entries"] {
+            return Err(StoreError::corrupt(&store.path, format!("its tables are {tables:?}")));
+        }
+        store.check_structure()?;
+        // No change, unless a tool of SQLite's has changed it.
+        store.ask(|connection| Ok(connection.pragma_update(None, "journal_mode", "wal")?))?;
+        store.keep_log(false)?;
+        store._folder = Some(folder);
+        Ok(store)
+    }
+
+    /// Reads the whole file and finds what does not hold together. Entries have checksums, the pages around them have none: without
+    /// this, a bit turned in a page's own numbers makes entries disappear without a word.
+    fn check_structure(&self) -> Result<(), StoreError> {
+        let found: String = self
+            .ask(|connection| Ok(connection.query_row("PRAGMA integrity_check(1)", (), |row| row.get(0))?))?;
+        if found == "ok" { Ok(()) } else { Err(StoreError::corrupt(&self.path, found.replace('\n', " "))) }
+    }
+
+    /// Makes a store in a file that exists and is empty.
+    fn create(path: &Path) -> Result<Self, StoreError> {
+        let store = Self::connect(path.to_owned())?;
+        store.ask(|connection| {
+            connection.pragma_update(None, "application_id", APPLICATION)?;
+            connection.pragma_update(None, "user_version", FORMAT)?;
+            connection.pragma_update(None, "journal_mode", "wal")?;
+            Ok(connection.execute_batch(TABLES)?)
+        })?;
+        store.keep_log(false)?;
+        Ok(store)
+    }
+
+    fn connect(path: PathBuf) -> Result<Self, StoreError> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection =
+            Connection::open_with_flags(&path, flags).map_err(|error| StoreError::database(&path, error))?;
+        let store = Self { connection, known: HashMap::new(), path, _folder: None };
+        // Until it is known to be whole.
+        store.keep_log(true)?;
+        store.ask(|connection| {
+            // Nobody else may write, so the index of the log needs no file that is shared.
+            connection.pragma_update(None, "locking_mode", "exclusive")?;
+            connection.busy_timeout(Duration::ZERO)?;
+            connection.pragma_update(None, "temp_store", "memory")?;
+            connection.pragma_update(None, "synchronous", "full")?;
+            connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+            // A damaged page is to be an error before it is believed.
+            connection.pragma_update(None, "cell_size_check", true)?;
+            Ok(connection.pragma_update(None, "trusted_schema", false)?)
+        })?;
+        Ok(store)
+    }
+
+    /// Whether closing leaves the log as it is instead of copying it into the file, so that what is damaged is not changed.
+    fn keep_log(&self, keep: bool) -> Result<(), StoreError> {
+        self.ask(|connection| {
+            Ok(connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, keep).map(drop)?)
+        })
+    }
+
+    /// Closes the store with all of it in the one file. Dropping it does the same, and hears of no error.
+    ///
+    /// # Errors
+    /// If the disk takes no more. What was acknowledged is safe all the same.
+    pub fn close(self) -> Result<(), StoreError> {
+        let Self { connection, path, .. } = self;
+        connection.close().map_err(|(_, error)| StoreError::database(&path, error))
+    }
+
+    /// Keeps these publications, of any channels, as one transaction that is on disk when this returns.
+    ///
+    /// # Errors
+    /// If an offset does not come after those of its channel, if the disk is full, or if it fails. Then none of them is
+    /// kept, except that after an error of the disk itself they may be there when the store is opened again.
+    pub fn append(&mut self, entries: &[Entry<'_>]) -> Result<(), StoreError> {
+        self.change(Durable::Now, |transaction, known| {
+            entries.iter().try_for_each(|entry| commit::append(transaction, known, entry))
+        })
+    }
+
+    /// Forgets the publications of these channels below the offset that stands beside each. It is on disk with the next
+    /// [`Store::append`] and costs no wait of its own: if a power cut undoes it, it is done again.
+    ///
+    /// # Errors
+    /// If the disk is full, or fails.
+    pub fn trim(&mut self, below: &[(&str, u64)]) -> Result<(), StoreError> {
+        self.change(Durable::Later, |transaction, known| {
+            below.iter().try_for_each(|(name, below)| commit::trim(transaction, known, name, *below))
+        })
+    }
+
+    /// Keeps a channel's epoch and top offset where there is no publication to say them. An epoch that the channel is not in
+    /// begins a new run; a top below the channel's changes nothing.
+    ///
+    /// # Errors
+    /// If `top` is no offset, if the disk is full, or if it fails.
+    pub fn mark(&mut self, channel: &str, epoch: &str, top: u64) -> Result<(), StoreError> {
+        self.change(Durable::Now, |transaction, known| commit::begin(transaction, known, channel, epoch, top))
+    }
+
+    /// Forgets a channel, its epoch and its top offset as well.
+    ///
+    /// # Errors
+    /// If the disk is full, or fails.
+    pub fn remove(&mut self, channel: &str) -> Result<(), StoreError> {
+        self.change(Durable::Now, |transaction, known| commit::remove(transaction, known, channel))
+    }
+
+    /// All channels in the order of their names.
+    ///
+    /// # Errors
+    /// If the file is damaged, or the disk fails.
+    pub fn channels(&self) -> Result<Vec<Channel>, StoreError> {
+        self.ask(|connection| {
+            let mut select = connection.prepare(&format!("{CHANNELS} ORDER BY name"))?;
+            let mut rows = select.query(())?;
+            let mut channels = Vec::new();
+            while let Some(row) = rows.next()? {
+                channels.push(self.channel_of(row)?.1);
+            }
+            Ok(channels)
+        })
+    }
+
+    /// What is known of this channel, if there is one.
+    ///
+    /// # Errors
+    /// If the file is damaged, or the disk fails.
+    pub fn channel(&self, name: &str) -> Result<Option<Channel>, StoreError> {
+        Ok(self.find(name)?.map(|(_, channel)| channel))
+    }
+
+    /// The publications of a channel from this offset on, in order, `limit` at most.
+    ///
+    /// # Errors
+    /// If one of them is not what was written, or the disk fails.
+    pub fn load(&self, channel: &str, from: u64, limit: usize) -> Result<Vec<Kept>, StoreError> {
+        let Some((id, _)) = self.find(channel)? else { return Ok(Vec::new()) };
+        let Ok(from) = i64::try_from(from) else { return Ok(Vec::new()) };
+        self.ask(|connection| {
+            let mut select = connection.prepare_cached(
+                "SELECT offset, time, sum, frame FROM entries WHERE channel = ? AND offset >= ? ORDER BY offset LIMIT ?",
+            )?;
+            let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+            let mut rows = select.query((id, from, limit))?;
+            let mut kept = Vec::new();
+            while let Some(row) = rows.next()? {
+                let (offset, time, frame): (i64, i64, Vec<u8>) = (row.get(0)?, row.get(1)?, row.get(3)?);
+                if row.get::<_, u32>(2)? != entry_sum(id, offset, time, &frame) {
+                    let what = format!("the entry {offset} of channel {channel:?} is not what was written");
+                    return Err(Fault::Other(StoreError::corrupt(&self.path, what)));
+                }
+                kept.push(Kept { offset: offset.cast_unsigned(), time: time.cast_unsigned(), frame });
+            }
+            Ok(kept)
+        })
+    }
+
+    fn find(&self, name: &str) -> Result<Option<(i64, Channel)>, StoreError> {
+        self.ask(|connection| {
+            let mut select = connection.prepare_cached(&format!("{CHANNELS} WHERE name = ?"))?;
+            let mut rows = select.query([name])?;
+            rows.next()?.map(|row| self.channel_of(row)).transpose()
+        })
+    }
+
+    /// A row of [`CHANNELS`].
+    fn channel_of(&self, row: &Row<'_>) -> Result<(i64, Channel), Fault> {
+        let (id, name, known) = known_of(row, &self.path)?;
+        let first = row.get::<_, Option<i64>>(6)?.map_or(known.top + 1, i64::cast_unsigned);
+        Ok((id, Channel { name, epoch: known.epoch, first, top: known.top }))
+    }
+
+    fn ask<T>(&self, work: impl FnOnce(&Connection) -> Result<T, Fault>) -> Result<T, StoreError> {
+        work(&self.connection).map_err(|fault| explained(&self.path, fault))
+    }
+
+    /// Does some work as one transaction.
+    fn change(
+        &mut self,
+        durable: Durable,
+        work: impl FnOnce(&Transaction<'_>, &mut HashMap<String, Known>) -> Result<(), Fault>,
+    ) -> Result<(), StoreError> {
+        let Self { connection, known, path, .. } = self;
+        let transact = || {
+            let synchronous = if durable == Durable::Now { "full" } else { "normal" };
+            connection.pragma_update(None, "synchronous", synchronous)?;
+            let transaction = connection.transaction()?;
+            work(&transaction, known)?;
+            Ok(transaction.commit()?)
+        };
+        let done = transact();
+        if done.is_err() {
+            // It holds what the transaction would have made true.
+            known.clear();
+        }
+        done.map_err(|fault| explained(path, fault))
+    }
+}
+
+fn explained(path: &Path, fault: Fault) -> StoreError {
+    match fault {
+        Fault::Database(error) => StoreError::database(path, error),
+        Fault::Other(error) => error,
+    }
+}
+
+/// What [`known_of`] and [`Store::channel_of`] read.
+const CHANNELS: &str = "SELECT id, name, epoch, top, sum, \
+    (SELECT max(offset) FROM entries WHERE channel = channels.id), \
+    (SELECT min(offset) FROM entries WHERE channel = channels.id) FROM channels";
+
+fn known_of(row: &Row<'_>, path: &Path) -> Result<(i64, String, Known), Fault> {
+    let (id, name, epoch): (i64, String, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
+    let top: i64 = row.get(3)?;
+    if row.get::<_, u32>(4)? != channel_sum(id, &name, &epoch, top) {
+        let what = format!("what it says of channel {name:?} is not what was written");
+        return Err(Fault::Other(StoreError::corrupt(path, what)));
+    }
+    let top = top.max(row.get::<_, Option<i64>>(5)?.unwrap_or(0)).cast_unsigned();
+    Ok((id, name, Known { id, epoch, top }))
+}
+
+/// A channel for writing, if there is one.
+fn known_channel<'a>(
+    transaction: &Transaction<'_>,
+    known: &'a mut HashMap<String, Known>,
+    name: &str,
+) -> Result<Option<&'a mut Known>, Fault> {
+    if !known.contains_key(name) {
+        let path = transaction.path().map(PathBuf::from).unwrap_or_default();
+        let mut select = transaction.prepare_cached(&format!("{CHANNELS} WHERE name = ?"))?;
+        let found = select.query_row([name], |row| Ok(known_of(row, &path))).optional()?.transpose()?;
+        let Some((_, name, channel)) = found else { return Ok(None) };
+        known.insert(name, channel);
+    }
+    Ok(known.get_mut(name))
+}
+
+/// A channel for writing, in this epoch.
+fn begun<'a>(
+    transaction: &Transaction<'_>,
+    known: &'a mut HashMap<String, Known>,
+    name: &str,
+    epoch: &str,
+) -> Result<&'a mut Known, Fault> {
+    let id = match known_channel(transaction, known, name)? {
+        Some(channel) if channel.epoch == epoch => None,
+        Some(channel) => {
+            transaction.execute("DELETE FROM entries WHERE channel = ?", [channel.id])?;
+            Some(channel.id)
+        }
+        None => {
+            Some(transaction.query_row("SELECT ifnull(max(id), 0) + 1 FROM channels", (), |row| row.get(0))?)
+        }
+    };
+    if let Some(id) = id {
+        let channel = Known { id, epoch: epoch.to_owned(), top: 0 };
+        write_channel(transaction, name, &channel)?;
+        known.insert(name.to_owned(), channel);
+    }
+    Ok(known.get_mut(name).expect("it was found or has just been put there"))
+}
+
+fn write_channel(transaction: &Transaction<'_>, name: &str, channel: &Known) -> Result<(), Fault> {
+    let Known { id, epoch, top } = channel;
+    let top = top.cast_signed();
+    transaction.prepare_cached("INSERT OR REPLACE INTO channels VALUES (?, ?, ?, ?, ?)")?.execute((
+        id,
+        name,
+        epoch,
+        top,
+        channel_sum(*id, name, epoch, top),
+    ))?;
+    Ok(())
+}
+
+// SQLite keeps no checksums of what is in its file: a bit that the disk turns would be given back as it is.
+
+fn entry_sum(channel: i64, offset: i64, time: i64, frame: &[u8]) -> u32 {
+    sum(&[&channel.to_be_bytes(), &offset.to_be_bytes(), &time.to_be_bytes(), frame])
+}
+
+fn channel_sum(id: i64, name: &str, epoch: &str, top: i64) -> u32 {
+    sum(&[&id.to_be_bytes(), name.as_bytes(), &[0], epoch.as_bytes(), &top.to_be_bytes()])
+}
+
+fn sum(parts: &[&[u8]]) -> u32 {
+    let mut sum = crc32fast::Hasher::new();
+    parts.iter().for_each(|part| sum.update(part));
+    sum.finalize()
+}

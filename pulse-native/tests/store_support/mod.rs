@@ -1,0 +1,89 @@
+//! Folders for stores, and what is in their files.
+
+#![allow(dead_code, unreachable_pub, reason = "each test file uses a part of this")]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::ops::Deref;
+use std::path::{Path, PathBuf};
+
+use pulse_native::store::{Entry, Store};
+
+/// The file of a store, and its log.
+pub const FILE: &str = "store.db";
+pub const LOG: &str = "store.db-wal";
+
+/// A folder of this test's own, removed in the end.
+pub struct Folder(PathBuf);
+
+impl Folder {
+    /// Empty.
+    pub fn new(test: &str) -> Self {
+        let path =
+            Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("store-{test}-{}", std::process::id()));
+        // What an earlier process of the same number has left.
+        if path.exists() {
+            fs::remove_dir_all(&path).unwrap();
+        }
+        fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    /// With the same files as `from`, which may be open.
+    pub fn copy(test: &str, from: &Path) -> Self {
+        let folder = Self::new(test);
+        for (name, bytes) in files(from) {
+            fs::write(folder.join(name), bytes).unwrap();
+        }
+        folder
+    }
+}
+
+impl Deref for Folder {
+    type Target = Path;
+
+    fn deref(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        fs::remove_dir_all(&self.0).unwrap();
+    }
+}
+
+/// All files of a folder by name.
+pub fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
+    entries.map(|entry| (entry.file_name().into_string().unwrap(), fs::read(entry.path()).unwrap())).collect()
+}
+
+/// What the tests publish under this number.
+pub fn frame(channel: &str, offset: u64) -> Vec<u8> {
+    format!("{channel} {offset} ").repeat(20).into_bytes()
+}
+
+/// Appends these offsets of a channel, with epoch `e` and [`frame`]s.
+pub fn append(store: &mut Store, channel: &str, offsets: impl IntoIterator<Item = u64>) {
+    let frames: Vec<(u64, Vec<u8>)> =
+        offsets.into_iter().map(|offset| (offset, frame(channel, offset))).collect();
+    let entries: Vec<Entry<'_>> = frames
+        .iter()
+        .map(|(offset, frame)| Entry { channel, epoch: "e", offset: *offset, time: offset + 1_000, frame })
+        .collect();
+    store.append(&entries).unwrap();
+}
+
+/// The offsets that are kept, each with the frame that it was appended with.
+pub fn kept(store: &Store, channel: &str) -> Vec<u64> {
+    let kept = store.load(channel, 0, usize::MAX).unwrap();
+    for one in &kept {
+        assert!(
+            one.frame == frame(channel, one.offset) && one.time == one.offset + 1_000,
+            "{channel} {} is another one",
+            one.offset
+        );
+    }
+    kept.iter().map(|one| one.offset).collect()
+}
