@@ -55,8 +55,7 @@ pub enum Effect {
         /// [`Record`](crate::Record)s, one or more.
         records: Vec<u8>,
     },
-    /// What became of a publication of the host's own that had to be stored first
-    /// ([`Outcome::Storing`](crate::Outcome::Storing)).
+    /// What became of a publication of the host's own that had to be stored first ([`Outcome::Storing`]).
     Settled {
         /// Of the outcome.
         ticket: Ticket,

@@ -132,7 +132,7 @@ fn bare(project: &Project, _: &mut Tally) -> Result {
 }
 
 fn deploy(project: &Project, tally: &mut Tally) -> Result {
-    let tests = "--test deployment --test durable_history --test metrics_documents";
+    let tests = "--test deployment --test delivery_page --test durable_history --test metrics_documents";
     project.cargo().line(&format!("test --package pulse-native {tests} -- --ignored")).run_counted(tally)
 }
 
