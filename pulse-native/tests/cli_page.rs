@@ -16,7 +16,7 @@ use rustix::process::{Pid, Signal, kill_process};
 const PAGE: &str = include_str!("../../docs/CLI.md");
 
 /// The commands that talk to a server.
-const REMOTE: [&str; 3] = ["sub", "pub", "presence"];
+const REMOTE: [&str; 4] = ["sub", "pub", "presence", "history"];
 
 /// What precedes a publication that a subscriber prints.
 const SUBSCRIBED: &str = "pulse: subscribed to ";
@@ -32,7 +32,11 @@ impl Place {
         let name = format!("{name}-{}", std::process::id());
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
         fs::create_dir_all(&folder).expect("cargo's directory for tests takes folders");
-        Self { folder, server: Process::serve(&[]) }
+        let config = folder.join("kept.toml");
+        fs::write(&config, "[namespaces.kept]\nhistory_size = 10\n").expect("the folder was made just now");
+        let config = config.to_str().expect("cargo's directory is text");
+        let server = Process::serve(&["--config", config]);
+        Self { folder, server }
     }
 
     /// The command with this place's server in it, and with free ports for a server of its own.

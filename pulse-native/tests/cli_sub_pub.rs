@@ -119,6 +119,44 @@ fn who_is_present_is_printed_as_a_json_object_a_line() {
 }
 
 #[test]
+fn what_is_kept_is_printed_and_a_subscriber_begins_where_it_is_told() {
+    let server = Process::serve(&["--channels-history-size", "3000"]);
+    let input: Vec<String> = (1..=2500).map(|n| n.to_string()).collect();
+    let (code, _, said) =
+        run_with_input(&["pub", "--url", &server.url(), "--lines", "c"], input.join("\n").as_bytes());
+    assert_eq!((code, said.as_str()), (Some(0), ""));
+    let history = |arguments: &[&str]| {
+        let (code, out, said) = run(&[&["history", "--url", &server.url(), "c"], arguments].concat());
+        assert_eq!((code, said.as_str()), (Some(0), ""));
+        out
+    };
+    let payloads = |out: &str| -> Vec<String> {
+        let payload =
+            |line| parsed(Some(format!("{line}\n")))["payload"].as_str().expect("it is text").to_owned();
+        out.lines().map(payload).collect()
+    };
+    // More than a page.
+    assert_eq!(payloads(&history(&[])), input);
+    assert_eq!(payloads(&history(&["--limit", "2"])), ["1", "2"]);
+    assert_eq!(payloads(&history(&["--limit", "2", "--reverse"])), ["2500", "2499"]);
+    let newest = history(&["--position"]);
+    let epoch = newest.trim().strip_suffix("/2500").expect("it is the last one's").to_owned();
+    let since = format!("{epoch}/2498");
+    assert_eq!(payloads(&history(&["--since", &since])), ["2499", "2500"]);
+    for arguments in [["--since", &since], ["--latest", "2"]] {
+        let subscriber =
+            Subscriber::start(&server.url(), &["c"], &[&["--count", "2"], &arguments[..]].concat());
+        let (code, out, said) = subscriber.wait();
+        assert_eq!((code, said.as_str(), payloads(&out)), (Some(0), "", vec!["2499".into(), "2500".into()]));
+    }
+    let (code, _, said) = run(&["history", "--url", &server.url(), "--since", &format!("{epoch}/2501"), "c"]);
+    assert_eq!(code, Some(1));
+    assert!(said.starts_with("pulse: cannot read the history of c: error 1016 (unrecoverable): "), "{said}");
+    let (code, _, said) = run(&["sub", "--url", &server.url(), "--since", &since, "c", "d"]);
+    assert_eq!(code, Some(2), "{said}");
+}
+
+#[test]
 fn a_subscriber_may_come_back_whenever_the_server_does() {
     let server = Process::serve(&["--server-retry-spread-ms", "0"]);
     let (addr, url) = (server.addr, server.url());
@@ -248,6 +286,9 @@ fn what_makes_no_sense_ends_with_code_2() {
         &["pub", "--file", "x", "c", "x"],
         &["pub", "--tag", "x", "c", "x"],
         &["presence"],
+        &["history"],
+        &["history", "--since", "x", "c"],
+        &["sub", "--latest", "1", "--since", "a/1", "c"],
         &["pub", "--format", "json", "c", "{hello}"],
         &["pub", "--format", "yaml", "c", "x"],
     ] {

@@ -7,6 +7,7 @@ mod check_config;
 mod dev_cert;
 mod documents;
 mod flags;
+mod history;
 mod line;
 mod presence;
 mod publish;
@@ -56,6 +57,9 @@ enum Command {
     /// Print who is present in a channel.
     #[command(after_help = presence::AFTER)]
     Presence(presence::Presence),
+    /// Print what is kept of a channel.
+    #[command(after_help = history::AFTER)]
+    History(history::History),
     /// Measure a server, or this machine.
     #[command(after_help = bench::AFTER)]
     Bench(bench::Bench),
@@ -110,6 +114,7 @@ pub(crate) fn run() -> ExitCode {
         Some(Command::Sub(sub)) => sub.run(),
         Some(Command::Publish(publish)) => publish.run(),
         Some(Command::Presence(presence)) => presence.run(),
+        Some(Command::History(history)) => history.run(),
         Some(Command::Bench(bench)) => bench.run(),
         Some(Command::DevCert(dev_cert)) => dev_cert.run(),
         Some(Command::CheckConfig(check)) => check.run(),

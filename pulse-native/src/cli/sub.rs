@@ -14,7 +14,9 @@ use std::{
 
 use clap::Args;
 use futures_core::Stream as _;
-use pulse_native::client::{Client, Event, Options, RequestError, Status, Subscription};
+use pulse_native::client::{
+    Client, Event, Options, Position, RequestError, Status, SubscribeOptions, Subscription,
+};
 use rustix::event::{PollFd, PollFlags, poll};
 use tokio::{
     io::{AsyncWriteExt as _, Stdout, stdout},
@@ -38,6 +40,8 @@ Examples:
   pulse sub --count 1 deploy:done          wait for one message
   pulse sub sensors | jq .payload          in a pipe, every line is a JSON object
   pulse sub --reconnect news               come back whenever the server does
+  pulse sub --latest 10 news               begin with the newest ten, where the channel keeps history
+  pulse sub --since 0f3a9c51/41 news       begin behind a position, as `pulse history --position` prints it
   pulse sub --url ws://10.0.0.5/ws news    another server
 
 On a terminal a line is the channel, the event's name if it has one, and the payload: text as text, anything else in
@@ -59,6 +63,12 @@ pub(crate) struct Sub {
     /// Stop after this many publications.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) count: Option<u64>,
+    /// Begin with the newest publications, at most so many, where the channel keeps history.
+    #[arg(long, value_name = "N", conflicts_with = "since")]
+    pub(crate) latest: Option<u64>,
+    /// Begin behind this position, with one channel that keeps history.
+    #[arg(long, value_name = "EPOCH/OFFSET", value_parser = super::history::position)]
+    pub(crate) since: Option<Position>,
     /// Connect again when the connection is lost, for as long as it takes.
     #[arg(long)]
     pub(crate) reconnect: bool,
@@ -85,9 +95,18 @@ impl Sub {
     }
 
     async fn print(&self, client: &Client) -> Result<(), Failure> {
+        if self.since.is_some() && self.channels.len() > 1 {
+            let what = "--since is a position in one channel: name one, not several";
+            return Err(Failure::Misused(what.to_owned()));
+        }
         let mut subscriptions = Vec::new();
         for channel in &self.channels {
-            match client.subscribe(channel).await {
+            let options = SubscribeOptions {
+                recover: self.since.as_ref().map(Position::point),
+                latest: self.latest,
+                ..SubscribeOptions::default()
+            };
+            match client.subscribe_with(channel, options).await {
                 Ok(subscription) => subscriptions.push(subscription),
                 Err(RequestError::Closed { .. }) => return Err(remote::lost(client.closed().await)),
                 Err(error) => {
