@@ -81,65 +81,44 @@ impl Router {
         }
     }
 
-    /// At home: decides about a publication that is kept. If it is new, the caller delivers it in this turn.
-    fn judge_publication(&mut self, channel: u32, publication: &Publish<'_>, name: &[u8]) -> Verdict {
+    /// At home: decides about a publication that is kept. If it is new, the caller delivers it in this turn. With an `asker` the
+    /// channel is one on disk; without a verdict the publication then waits to be stored, or it is one that waits already by its
+    /// name, and `asker` is told what becomes of it.
+    fn judge_publication(
+        &mut self,
+        channel: u32,
+        publication: &Publish<'_>,
+        name: &[u8],
+        asker: Option<Asker>,
+    ) -> Option<Verdict> {
+        if let Some(asker) = asker
+            && !name.is_empty()
+            && self.storing.join(channel, name, asker)
+        {
+            return None;
+        }
         let (epoch, top) = self.channels.get(channel).position();
         let now = self.now.mono;
         if !name.is_empty()
             && let Some(fate) = self.histories.fate(channel, now, name)
         {
-            return Verdict { epoch, fate, is_new: false };
+            return Some(Verdict { epoch, fate, is_new: false });
         }
         let stale = publication.key.zip(publication.version).is_some_and(|(key, version)| {
             let newest = self.histories.get(channel, now).version(key);
-            newest.is_some_and(|newest| version <= newest)
+            newest.is_some_and(|newest| version <= newest) || self.storing.has_version(channel, key, version)
         });
+        if let (Some(asker), false) = (asker, stale) {
+            self.stats.publications += 1;
+            self.store(channel, publication, name, asker);
+            return None;
+        }
         let fate = Fate { offset: if stale { top } else { top + 1 }, stale };
         if !name.is_empty() {
             // Of a stale one too: what it was older than may have gone when it comes again.
             self.histories.note_fate(channel, now, name, fate);
         }
-        Verdict { epoch, fate, is_new: !stale }
-    }
-
-    /// At home: decides about a publication that is published once it is stored. Without a verdict it waits, or somebody waits
-    /// with what came before under its name; then `asker` is told what becomes of it.
-    fn judge_to_store(
-        &mut self,
-        channel: u32,
-        publication: &Publish<'_>,
-        name: &[u8],
-        asker: Asker,
-    ) -> Option<Verdict> {
-        if !name.is_empty() && self.storing.join(channel, name, asker) {
-            return None;
-        }
-        let tag = publication.key.zip(publication.version);
-        let overtaken = tag.is_some_and(|(key, version)| self.storing.has_version(channel, key, version));
-        let (epoch, top) = self.channels.get(channel).position();
-        let now = self.now.mono;
-        let known = if name.is_empty() { None } else { self.histories.fate(channel, now, name) };
-        let stale = overtaken
-            || tag.is_some_and(|(key, version)| {
-                self.histories.get(channel, now).version(key).is_some_and(|newest| version <= newest)
-            });
-        let fate = match known {
-            Some(fate) => fate,
-            None if stale => {
-                let fate = Fate { offset: top, stale };
-                if !name.is_empty() {
-                    self.histories.note_fate(channel, now, name, fate);
-                }
-                fate
-            }
-            None => {
-                self.stats.publications += 1;
-                self.store(channel, publication, name, asker);
-                return None;
-            }
-        };
-        self.vacate(channel);
-        Some(Verdict { epoch, fate, is_new: false })
+        Some(Verdict { epoch, fate, is_new: !stale })
     }
 
     /// At home: does what was decided.
@@ -164,15 +143,9 @@ impl Router {
             let message = "limits.max_channels is reached";
             return self.refuse(slot, id.unwrap_or(0), ErrorCode::LIMIT_EXCEEDED, message);
         };
-        let verdict = if self.histories.stores(channel) {
-            let conn = self.id(slot);
-            match self.judge_to_store(channel, publication, name, Asker::Client { conn, id }) {
-                Some(verdict) => verdict,
-                None => return,
-            }
-        } else {
-            self.judge_publication(channel, publication, name)
-        };
+        let conn = self.id(slot);
+        let asker = self.histories.stores(channel).then_some(Asker::Client { conn, id });
+        let Some(verdict) = self.judge_publication(channel, publication, name, asker) else { return };
         self.stats.publications += u64::from(verdict.is_new);
         if let Some(id) = id {
             let Verdict { epoch, fate: Fate { offset, stale }, .. } = verdict;
@@ -203,14 +176,8 @@ impl Router {
             }
             return;
         };
-        let verdict = if stores {
-            match self.judge_to_store(channel, publication, name, Asker::Peer { from, ticket }) {
-                Some(verdict) => verdict,
-                None => return,
-            }
-        } else {
-            self.judge_publication(channel, publication, name)
-        };
+        let asker = stores.then_some(Asker::Peer { from, ticket });
+        let Some(verdict) = self.judge_publication(channel, publication, name, asker) else { return };
         if ticket != 0 {
             let Verdict { epoch, fate: Fate { offset, stale }, .. } = verdict;
             self.say(from, PeerMessage::Accepted { ticket, position: Some((epoch, offset)), stale });
@@ -227,14 +194,10 @@ impl Router {
         let key = publish.idempotency_key.filter(|_| self.rulebook.rules(publish.channel).is_idempotent());
         let name = key.map(|key| Publisher::Host.name(key)).unwrap_or_default();
         let publication = for_subscribers(publish);
-        let verdict = if self.histories.stores(channel) {
-            let ticket = self.next_ticket();
-            match self.judge_to_store(channel, &publication, &name, Asker::Host { ticket }) {
-                Some(verdict) => verdict,
-                None => return Ok(Outcome::Storing(ticket)),
-            }
-        } else {
-            self.judge_publication(channel, &publication, &name)
+        let ticket = self.histories.stores(channel).then(|| self.next_ticket());
+        let asker = ticket.map(|ticket| Asker::Host { ticket });
+        let Some(verdict) = self.judge_publication(channel, &publication, &name, asker) else {
+            return Ok(Outcome::Storing(ticket.expect("only what has a ticket waits")));
         };
         self.stats.publications += u64::from(verdict.is_new);
         self.settle_publication(channel, &publication, &verdict);
