@@ -343,13 +343,8 @@ impl Router {
         };
         let home = self.channels.home(hash);
         if home != self.config.shards.index {
-            let outbox = &mut self.outboxes[usize::from(home)];
-            if !outbox.connected {
-                self.refuse_lost(slot, id);
-                return Flow::On;
-            }
-            if outbox.is_full() {
-                return self.wait_for_peer(slot, home);
+            if let Some(flow) = self.out_of_reach(slot, id, home) {
+                return flow;
             }
             let conn = self.id(slot);
             let ticket = self.outboxes[usize::from(home)].ask(Asked::Client { conn, id });

@@ -178,13 +178,8 @@ impl Router {
         request: PresenceRequest<'_>,
     ) -> Flow {
         let PresenceRequest { action, id, data, .. } = request;
-        let outbox = &self.outboxes[usize::from(home)];
-        if !outbox.connected {
-            self.refuse_lost(slot, id);
-            return Flow::On;
-        }
-        if outbox.is_full() {
-            return self.wait_for_peer(slot, home);
+        if let Some(flow) = self.out_of_reach(slot, id, home) {
+            return flow;
         }
         let conn = self.id(slot);
         let mut asked = Asked::Client { conn, id };

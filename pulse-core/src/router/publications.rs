@@ -92,17 +92,12 @@ impl Router {
         publication: &Publish<'_>,
         name: &[u8],
     ) -> Flow {
-        let conn = self.id(slot);
-        let outbox = &mut self.outboxes[usize::from(home)];
-        if !outbox.connected {
-            self.refuse_lost(slot, id.unwrap_or(0));
-            return Flow::On;
-        }
-        if outbox.is_full() {
-            return self.wait_for_peer(slot, home);
+        if let Some(flow) = self.out_of_reach(slot, id.unwrap_or(0), home) {
+            return flow;
         }
         self.stats.publications += 1;
-        let ticket = id.map_or(0, |id| outbox.ask(Asked::Client { conn, id }));
+        let conn = self.id(slot);
+        let ticket = id.map_or(0, |id| self.outboxes[usize::from(home)].ask(Asked::Client { conn, id }));
         Self::send(&mut self.outboxes, &mut self.unsent, home, |out| {
             put_publish(out, ticket, publication.channel, name, |out| publication.encode(out));
         });

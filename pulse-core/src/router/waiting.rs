@@ -24,6 +24,16 @@ impl Router {
         Flow::Wait
     }
 
+    /// What becomes of the request in hand where its channel's home is lost or takes no more; `None` if it can be asked.
+    pub(super) fn out_of_reach(&mut self, slot: Slot, id: u64, home: u16) -> Option<Flow> {
+        let outbox = &self.outboxes[usize::from(home)];
+        if !outbox.connected {
+            self.refuse_lost(slot, id);
+            return Some(Flow::On);
+        }
+        outbox.is_full().then(|| self.wait_for_peer(slot, home))
+    }
+
     /// The frame in hand and all behind it wait until a peer has taken more.
     pub(super) fn wait_for_peer(&mut self, slot: Slot, peer: u16) -> Flow {
         let conn = self.id(slot);
