@@ -46,6 +46,8 @@ fn leaves_and_their_publishers_wait_for_the_store_of_the_home() {
     assert!(ack.starts_with("ack 1 at ") && ack.ends_with(":1"), "{ack}");
     let both = [format!("{channel} a #1"), format!("{channel} b #2")];
     assert_eq!((c.sees(at_home), c.sees(at_leaf)), (both.to_vec(), both.to_vec()));
+    let counted: u64 = (0..3).map(|n| c.router(n).stats().publications).sum();
+    assert_eq!(counted, 2, "each is counted where its client is, and nowhere else");
     c.send(publisher, &[publish_with_id(2, &channel, "c"), publish(&channel, "d")]);
     fail(&mut c, 0);
     assert_eq!((c.sees(publisher), c.sees(at_leaf)), (vec!["error 2 1011".into()], vec![]));

@@ -109,7 +109,8 @@ impl Router {
             newest.is_some_and(|newest| version <= newest) || self.storing.has_version(channel, key, version)
         });
         if let (Some(asker), false) = (asker, stale) {
-            self.stats.publications += 1;
+            // That of a leaf's client is counted there.
+            self.stats.publications += u64::from(!matches!(asker, Asker::Peer { .. }));
             self.store(channel, publication, name, asker);
             return None;
         }
