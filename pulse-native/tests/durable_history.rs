@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use e2e_support::process::{Process, run};
-use e2e_support::{Peer, ask, connect, publish, subscribe};
+use e2e_support::{Peer, ask, connect, expect_numbers, publish, subscribe};
 use pulse_core::wire::{ErrorCode, Frame, Point, Subscribe};
 use rustix::process::{Resource, Rlimit, Signal, prlimit};
 use serde_json::json;
@@ -88,15 +88,6 @@ fn comes_back(server: &Process, epoch: &str, offset: u64) -> (Peer, u64) {
     assert_eq!((ack.recovered, ack.epoch), (Some(true), Some(epoch)), "{:?}", ack.reason);
     let top = ack.offset.expect("the ack has a position");
     (client, top)
-}
-
-fn expect_numbers(reader: &mut Peer, numbers: std::ops::RangeInclusive<u64>) {
-    for n in numbers {
-        let received = reader.frame();
-        let Frame::Publish(publication) = received.decoded() else { panic!("{received:?}") };
-        let text = n.to_string();
-        assert_eq!((publication.offset, publication.payload), (Some(n), text.as_bytes().into()));
-    }
 }
 
 #[test]

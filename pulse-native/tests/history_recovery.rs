@@ -4,7 +4,7 @@ mod api_support;
 mod e2e_support;
 
 use api_support::post;
-use e2e_support::{Peer, Running, connect, publish};
+use e2e_support::{Peer, Running, connect, expect_numbers, publish};
 use pulse_core::wire::{ErrorCode, Frame, History, Point, Subscribe};
 use pulse_native::config::Rules;
 use serde_json::json;
@@ -89,15 +89,6 @@ fn who_comes_back_gets_what_it_missed_at_every_shard() {
     }
     publisher.send(&[publish(9, CHANNEL, b"8")]);
     readers.iter_mut().for_each(|reader| expect_numbers(reader, 8..=8));
-}
-
-fn expect_numbers(reader: &mut Peer, numbers: std::ops::RangeInclusive<u64>) {
-    for n in numbers {
-        let received = reader.frame();
-        let Frame::Publish(publication) = received.decoded() else { panic!("{received:?}") };
-        let text = n.to_string();
-        assert_eq!((publication.offset, publication.payload), (Some(n), text.as_bytes().into()));
-    }
 }
 
 #[test]

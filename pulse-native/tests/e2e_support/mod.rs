@@ -348,6 +348,16 @@ impl Peer {
     }
 }
 
+/// The next frames are publications of these numbers, whose payloads are the same numbers as text.
+pub fn expect_numbers(reader: &mut Peer, numbers: std::ops::RangeInclusive<u64>) {
+    for n in numbers {
+        let received = reader.frame();
+        let Frame::Publish(publication) = received.decoded() else { panic!("{received:?}") };
+        let text = n.to_string();
+        assert_eq!((publication.offset, publication.payload), (Some(n), text.as_bytes().into()));
+    }
+}
+
 /// A connection whose reads and writes fail instead of waiting for ever.
 pub fn dial(addr: SocketAddr) -> TcpStream {
     let tcp = TcpStream::connect(addr).expect("the server accepts");
