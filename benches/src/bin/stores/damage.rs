@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::env;
 use std::fs;
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::engines::{NAMES, Result, open};
-use crate::{CHANNELS, Folder, Source, kill_after_filling};
+use crate::{CHANNELS, Folder, Source, files, kill_after_filling};
 
 /// One way to spoil a file.
 #[derive(Clone, Copy)]
@@ -80,21 +80,8 @@ fn spoil(folder: &Path, harm: Harm) -> Result<()> {
 
 /// The file with the most blocks, and how long it is.
 fn largest(folder: &Path) -> Result<Option<(u64, PathBuf)>> {
-    use std::os::unix::fs::MetadataExt as _;
-    let mut found: Vec<(u64, u64, PathBuf)> = Vec::new();
-    let mut folders = vec![folder.to_owned()];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder)? {
-            let entry = entry?;
-            let data = entry.metadata()?;
-            if data.is_dir() {
-                folders.push(entry.path());
-            } else {
-                found.push((data.blocks(), data.len(), entry.path()));
-            }
-        }
-    }
-    Ok(found.into_iter().max().map(|(_, length, path)| (length, path)))
+    let found = files(folder)?.into_iter().map(|(path, data)| (data.blocks(), data.len(), path));
+    Ok(found.max().map(|(_, length, path)| (length, path)))
 }
 
 /// Lets a process of its own read everything, since it may panic.

@@ -10,7 +10,9 @@ mod damage;
 mod engines;
 
 use std::error::Error;
+use std::fs::Metadata;
 use std::io::{BufRead as _, BufReader};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -221,9 +223,13 @@ impl Drop for Folder {
 
 /// What the files of a folder take on the disk; less than their lengths where a file has holes.
 fn megabytes(folder: &Path) -> Result<f64> {
-    use std::os::unix::fs::MetadataExt as _;
-    let mut blocks = 0;
-    let mut folders = vec![folder.to_owned()];
+    let blocks: u64 = files(folder)?.iter().map(|(_, data)| data.blocks()).sum();
+    Ok(blocks as f64 * 512.0 / 1e6)
+}
+
+/// All files of a folder and of the folders in it.
+fn files(folder: &Path) -> Result<Vec<(PathBuf, Metadata)>> {
+    let (mut files, mut folders) = (Vec::new(), vec![folder.to_owned()]);
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder)? {
             let entry = entry?;
@@ -231,11 +237,11 @@ fn megabytes(folder: &Path) -> Result<f64> {
             if data.is_dir() {
                 folders.push(entry.path());
             } else {
-                blocks += data.blocks();
+                files.push((entry.path(), data));
             }
         }
     }
-    Ok(blocks as f64 * 512.0 / 1e6)
+    Ok(files)
 }
 
 fn print(all: &[Vec<Round>], records: u64) {
