@@ -53,8 +53,7 @@ pub struct Rules {
     pub history_bytes: u32,
     /// Milliseconds for which they are kept. A channel that nobody uses is forgotten after as long.
     pub history_ttl_ms: u32,
-    /// Whether they keep only the newest of each `key`. Publications without one are kept as ever. Not with `durable`, which
-    /// wins.
+    /// Whether they keep only the newest of each `key`. Publications without one are kept as ever.
     pub history_per_key: bool,
     /// Whether a subscriber that comes back gets what it missed, where there is history.
     pub recovery: bool,
@@ -93,8 +92,7 @@ impl Rules {
             size: history_size as usize,
             bytes: history_bytes as usize,
             ttl_ms: history_ttl_ms.into(),
-            // What is on disk is consecutive.
-            per_key: self.history_per_key && !self.stores(),
+            per_key: self.history_per_key,
             window_ms: idempotency_window_ms.into(),
         })
     }

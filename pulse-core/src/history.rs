@@ -108,21 +108,21 @@ impl History {
         }
     }
 
-    /// Keeps the channel's newest publication, and of the others what the bounds allow.
-    pub(crate) fn push(&mut self, now: Time, item: &Item<'_>, bounds: &Bounds) {
+    /// Keeps the channel's newest publication, and of the others what the bounds allow. Returns the number of the one whose place
+    /// it takes, if only the newest of each key is kept.
+    pub(crate) fn push(&mut self, now: Time, item: &Item<'_>, bounds: &Bounds) -> Option<u64> {
         let &Item { offset, frame, key, version } = item;
         let key = key.filter(|_| bounds.per_key || version.is_some());
         let tag = key.map(|key| Box::new(Tag { key: key.into(), version }));
         let entry = Entry { offset, at: now, frame: frame.into(), tag };
         self.bytes += entry.cost();
         self.entries.push_back(entry);
-        if let Some(key) = key
-            && let Some(before) = self.index(key, offset)
-            && bounds.per_key
-        {
+        let before = key.and_then(|key| self.index(key, offset)).filter(|_| bounds.per_key);
+        if let Some(before) = before {
             self.empty(before);
         }
         self.trim(now, bounds);
+        before
     }
 
     /// Takes out a publication of whose key a newer one is kept. Its place goes when many have.

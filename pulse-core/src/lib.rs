@@ -37,5 +37,5 @@ pub use peer::{BadParcel, HistoryQuery, PeerId, PeerMessage, PresenceRequest, Re
 pub use random::Seed;
 pub use router::{Command, Config, ImportError, Outcome, Refused, Restored, Router, Target, is_client_name};
 pub use stats::Stats;
-pub use store::Record;
+pub use store::{Record, Stored};
 pub use time::{Now, Time};

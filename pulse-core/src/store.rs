@@ -29,15 +29,28 @@ pub enum Record<'a> {
         offset: u64,
         /// When it was published, in milliseconds since 1970.
         time: u64,
+        /// What a repeat of it is known by; empty for nothing.
+        name: &'a [u8],
         /// The frame for subscribers, with its length in front.
         frame: &'a [u8],
     },
-    /// What is below `first` may go; the channel's newest number is kept. It need not be on disk before it is answered.
+    /// A newer publication of the same key is kept in this one's place, which may go; its name stays. It need not be on disk
+    /// before it is answered.
+    Superseded {
+        /// Channel name.
+        channel: &'a str,
+        /// The number of the one that may go.
+        offset: u64,
+    },
+    /// What is below `first` may go, and names below `named`; the channel's newest number is kept, and `first` too. It need not
+    /// be on disk before it is answered.
     Trimmed {
         /// Channel name.
         channel: &'a str,
-        /// The lowest number that still matters.
+        /// The number from which on everything is kept that is not superseded.
         first: u64,
+        /// The lowest number whose name still matters.
+        named: u64,
     },
     /// The channel is no more. It need not be on disk before it is answered: it is said again if it comes back.
     Forgotten {
@@ -46,10 +59,28 @@ pub enum Record<'a> {
     },
 }
 
+/// A channel as it is on disk, after the records that it had: what [`Router::restore`](crate::Router::restore) takes back.
+#[derive(Clone, Copy, Debug)]
+pub struct Stored<'a> {
+    /// Channel name.
+    pub channel: &'a str,
+    /// Names this life of the channel.
+    pub epoch: u32,
+    /// From which number on everything is kept that is not superseded, as it was last said; 1 if it never was.
+    pub first: u64,
+    /// The number of the newest publication, kept or not.
+    pub top: u64,
+    /// What is kept from `first` on, rising by number: times in milliseconds since 1970, and frames.
+    pub publications: &'a [(u64, &'a [u8])],
+    /// What repeats are known by, rising by number: numbers, times in milliseconds since 1970, and names.
+    pub names: &'a [(u64, u64, &'a [u8])],
+}
+
 const BEGUN: u8 = 1;
 const PUBLICATION: u8 = 2;
 const TRIMMED: u8 = 3;
 const FORGOTTEN: u8 = 4;
+const SUPERSEDED: u8 = 5;
 
 impl<'a> Record<'a> {
     /// Appends the record.
@@ -60,18 +91,25 @@ impl<'a> Record<'a> {
                 put_str(out, channel);
                 put_u64(out, epoch.into());
             }
-            Self::Publication { channel, epoch, offset, time, frame } => {
+            Self::Publication { channel, epoch, offset, time, name, frame } => {
                 out.push(PUBLICATION);
                 put_str(out, channel);
                 for number in [epoch.into(), offset, time] {
                     put_u64(out, number);
                 }
+                put_bytes(out, name);
                 put_bytes(out, frame);
             }
-            Self::Trimmed { channel, first } => {
+            Self::Superseded { channel, offset } => {
+                out.push(SUPERSEDED);
+                put_str(out, channel);
+                put_u64(out, offset);
+            }
+            Self::Trimmed { channel, first, named } => {
                 out.push(TRIMMED);
                 put_str(out, channel);
                 put_u64(out, first);
+                put_u64(out, named);
             }
             Self::Forgotten { channel } => {
                 out.push(FORGOTTEN);
@@ -95,9 +133,11 @@ impl<'a> Record<'a> {
                 epoch: epoch(&mut r)?,
                 offset: r.u64()?,
                 time: r.u64()?,
+                name: r.bytes()?,
                 frame: r.bytes()?,
             },
-            TRIMMED => Self::Trimmed { channel, first: r.u64()? },
+            SUPERSEDED => Self::Superseded { channel, offset: r.u64()? },
+            TRIMMED => Self::Trimmed { channel, first: r.u64()?, named: r.u64()? },
             FORGOTTEN => Self::Forgotten { channel },
             _ => return Err(BadParcel),
         };
@@ -116,8 +156,16 @@ mod tests {
     fn records_come_out_as_they_went_in_and_never_in_part() {
         let records = [
             Record::Begun { channel: "a", epoch: u32::MAX },
-            Record::Publication { channel: "a", epoch: 7, offset: 1, time: 2, frame: b"frame" },
-            Record::Trimmed { channel: "b", first: 9 },
+            Record::Publication {
+                channel: "a",
+                epoch: 7,
+                offset: 1,
+                time: 2,
+                name: b"name",
+                frame: b"frame",
+            },
+            Record::Superseded { channel: "a", offset: 1 },
+            Record::Trimmed { channel: "b", first: 9, named: 3 },
             Record::Forgotten { channel: "c" },
         ];
         let mut bytes = Vec::new();

@@ -8,6 +8,7 @@ use wasm_bindgen_test::wasm_bindgen_test as test;
 use pulse_core::wire::{Frame, Payload, Publish};
 use pulse_core::{
     Command, Config, ConnId, Dialect, Heartbeat, ImportError, Limits, Namespace, Outcome, Restored, Rules,
+    Stored,
 };
 use support::{Disk, World, history, publish, publish_with_id, recover, subscribe, unsubscribe};
 
@@ -137,12 +138,47 @@ fn a_version_is_compared_with_those_that_wait_for_the_disk() {
         Frame::Publish(Publish { key: Some("k"), version: Some(version), ..publish })
     };
     w.send_all(publisher, &[versioned(1, 5), versioned(2, 4), versioned(3, 6)]);
-    assert_eq!(w.sees(publisher), [format!("ack 2 stale true at {epoch}:0")]);
+    assert_eq!(w.sees(publisher), [""; 0]);
     w.store(&mut disk);
-    assert_eq!(w.sees(publisher), [format!("ack 1 at {epoch}:1"), format!("ack 3 at {epoch}:2")]);
+    assert_eq!(
+        w.sees(publisher),
+        [
+            format!("ack 1 at {epoch}:1"),
+            format!("ack 2 stale true at {epoch}:1"),
+            format!("ack 3 at {epoch}:2")
+        ]
+    );
     w.send(publisher, &versioned(4, 6));
     assert_eq!(w.sees(publisher), [format!("ack 4 stale true at {epoch}:2")]);
     assert_eq!(w.sees(reader).len(), 2);
+
+    // Nothing newer is published where that one fails: then an older one is not stale.
+    w.send_all(publisher, &[versioned(5, 8), versioned(6, 7)]);
+    w.drain();
+    let (sequence, _) = w.stores.pop().expect("it is to be stored");
+    w.router.not_stored(sequence, "the disk is full");
+    assert_eq!(w.sees(publisher), ["error 5 1011", "error 6 1011"]);
+    w.send(publisher, &versioned(7, 7));
+    w.store(&mut disk);
+    assert_eq!(w.sees(publisher), [format!("ack 7 at {epoch}:3")]);
+}
+
+#[test]
+fn what_is_stale_by_one_that_waits_is_known_by_its_name() {
+    let (mut w, mut disk, reader, epoch) = world();
+    let publisher = w.client();
+    let versioned = |id, version, name: &'static str| {
+        let publish =
+            Publish { channel: X, payload: Payload::from(&b"x"[..]), id: Some(id), ..Publish::default() };
+        let version = Some(version);
+        Frame::Publish(Publish { key: Some("k"), version, idempotency_key: Some(name), ..publish })
+    };
+    w.send_all(publisher, &[versioned(1, 5, "new"), versioned(2, 4, "old"), versioned(3, 4, "old")]);
+    w.store(&mut disk);
+    w.send_all(publisher, &[versioned(4, 4, "old"), versioned(5, 5, "new")]);
+    let stale = [(1, ""), (2, "stale true "), (3, "stale true "), (4, "stale true "), (5, "")];
+    let acks = stale.map(|(id, stale)| format!("ack {id} {stale}at {epoch}:1"));
+    assert_eq!((w.sees(publisher), w.sees(reader).len()), (acks.to_vec(), 1));
 }
 
 #[test]
@@ -369,21 +405,30 @@ fn only_what_a_router_has_stored_is_restored() {
     let (mut w, mut disk, reader, _) = world();
     w.send_all(reader, &[publish(X, "a"), publish(X, "b")]);
     w.store(&mut disk);
-    let stored = disk.0[X].clone();
-    let frames: Vec<(u64, &[u8])> =
-        stored.entries.iter().map(|(_, time, frame)| (*time, &frame[..])).collect();
+    let frames: Vec<_> = disk.0[X].entries.iter().map(|(_, time, frame)| (*time, &frame[..])).collect();
+    let good =
+        Stored { channel: X, epoch: 1, first: 1, top: 2, publications: &frames, names: &[(1, 0, b"name")] };
     let mut w = World::new(config());
+    let mut restore = |stored: Stored<'_>| w.router.restore(&stored);
     let bad = Err(ImportError::Malformed);
-    assert_eq!(w.router.restore(X, 1, 3, &frames), bad, "other numbers than the frames have");
-    assert_eq!(w.router.restore(X, 1, 1, &frames), bad, "more frames than numbers");
-    assert_eq!(w.router.restore("safe:y", 1, 2, &frames), bad, "frames of another channel");
-    assert_eq!(w.router.restore(X, 1, 2, &[frames[1], frames[0]]), bad, "not in order");
-    assert_eq!(w.router.restore(X, 1, 1, &[(0, b"\0\0\0\x01\xc0")]), bad, "no publication");
-    assert_eq!(w.router.restore("safe:\n", 1, 0, &[]), bad, "no name of a channel");
-    assert_eq!(w.router.restore("other:x", 1, 2, &frames), Ok(Restored::NotDurable));
+    assert_eq!(restore(Stored { top: 3, ..good }), bad, "the newest is missing");
+    assert_eq!(restore(Stored { top: 1, ..good }), bad, "more than there ever was");
+    assert_eq!(restore(Stored { first: 2, ..good }), bad, "what does not matter any more");
+    assert_eq!(restore(Stored { first: 0, ..good }), bad, "numbers begin with 1");
+    assert_eq!(restore(Stored { channel: "safe:y", ..good }), bad, "frames of another channel");
+    assert_eq!(restore(Stored { publications: &[frames[1], frames[0]], ..good }), bad, "not in order");
+    let nothing = (0, &b"\0\0\0\x01\xc0"[..]);
+    assert_eq!(restore(Stored { publications: &[nothing, frames[1]], ..good }), bad, "no publication");
+    for names in [&[(3, 0, &b"name"[..])][..], &[(1, 0, b"")], &[(2, 0, b"a"), (1, 0, b"b")]] {
+        assert_eq!(restore(Stored { names, ..good }), bad, "not what was named: {names:?}");
+    }
+    let empty = Stored { channel: "safe:\n", top: 0, publications: &[], names: &[], ..good };
+    assert_eq!(restore(empty), bad, "no name of a channel");
+    assert_eq!(restore(Stored { channel: "other:x", ..good }), Ok(Restored::NotDurable));
     assert_eq!((w.router.stats().channels, w.router.top(X)), (0, None));
-    assert_eq!(w.router.restore(X, 1, 2, &frames), Ok(Restored::Here));
-    assert_eq!(w.router.restore(X, 1, 2, &frames), bad, "a second time");
+    let mut restore = |stored: Stored<'_>| w.router.restore(&stored);
+    assert_eq!(restore(good), Ok(Restored::Here));
+    assert_eq!(restore(good), bad, "a second time");
     assert_eq!(w.router.top(X), Some(2));
 }
 

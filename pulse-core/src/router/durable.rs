@@ -16,10 +16,10 @@ use crate::history::{EpochText, Item};
 use crate::peer::PeerMessage;
 use crate::repeats::Fate;
 use crate::wire::{Ack, ErrorCode, Publish};
-use crate::{ConnId, Effect, ImportError, Outcome, Record, Refused, Ticket, Time};
+use crate::{ConnId, Effect, ImportError, Now, Outcome, Record, Refused, Stored, Ticket, Time};
 
 use super::Router;
-use super::history::publication;
+use super::history::{Matters, publication};
 
 /// What waits for the store.
 #[derive(Debug)]
@@ -33,7 +33,7 @@ pub(super) struct Storing {
     records: Vec<u8>,
     /// How many publications of a channel wait; none of 0.
     by_channel: HashMap<u32, u64, foldhash::fast::FixedState>,
-    /// Of the frames that wait.
+    /// Of the frames that wait, and of those who wait for their ends.
     bytes: usize,
     /// Connections that are not read from, because too much waits.
     paused: VecDeque<ConnId>,
@@ -50,14 +50,42 @@ struct Pending {
     name: Box<[u8]>,
     /// Its key and version, where it has both.
     tag: Option<(Box<str>, u64)>,
-    /// The first, and those who have sent it again meanwhile.
     asker: Asker,
-    others: Vec<Asker>,
+    others: Vec<Other>,
+}
+
+/// Somebody else whose answer depends on what becomes of a publication.
+#[derive(Debug)]
+struct Other {
+    asker: Asker,
+    /// What it sent is an older version, and will be known by this name as one that was stale; empty for nothing. `None` if it
+    /// sent the same again.
+    stale: Option<Box<[u8]>>,
 }
 
 impl Pending {
     fn askers(&self) -> impl Iterator<Item = Asker> {
-        core::iter::once(self.asker).chain(self.others.iter().copied())
+        core::iter::once(self.asker).chain(self.others.iter().map(|other| other.asker))
+    }
+
+    /// Bytes that it takes while it waits.
+    fn cost(&self) -> usize {
+        self.frame.len() + self.others.iter().map(Other::cost).sum::<usize>()
+    }
+
+    /// Whether a publication of this name waits for its end: `false` in it if it is this one, `true` if it is a stale one.
+    fn has(&self, name: &[u8]) -> Option<bool> {
+        if *self.name == *name {
+            return Some(false);
+        }
+        let is_it = |other: &Other| other.stale.as_ref().is_some_and(|stale| **stale == *name);
+        self.others.iter().any(is_it).then_some(true)
+    }
+}
+
+impl Other {
+    fn cost(&self) -> usize {
+        size_of::<Self>() + self.stale.as_ref().map_or(0, |name| name.len())
     }
 }
 
@@ -150,34 +178,45 @@ impl Storing {
     }
 
     /// Has somebody told, too, what becomes of the publication of this name; false if none waits.
-    pub(super) fn join(&mut self, channel: u32, name: &[u8], asker: Asker) -> bool {
-        if !self.holds(channel) {
+    fn join(&mut self, channel: u32, name: &[u8], asker: Asker) -> bool {
+        if name.is_empty() || !self.holds(channel) {
             return false;
         }
-        let first = self.pending.iter_mut().find(|it| it.channel == channel && *it.name == *name);
-        let Some(first) = first else { return false };
-        first.others.push(asker);
+        let mut waiting = self.pending.iter_mut().filter(|it| it.channel == channel);
+        let Some((first, stale)) = waiting.find_map(|it| it.has(name).map(|stale| (it, stale))) else {
+            return false;
+        };
+        let other = Other { asker, stale: stale.then(Box::default) };
+        self.bytes += other.cost();
+        first.others.push(other);
         true
     }
 
-    /// Whether a publication of this key waits that is as new, or newer.
-    pub(super) fn has_version(&self, channel: u32, key: &str, version: u64) -> bool {
-        self.holds(channel)
-            && self.pending.iter().any(|it| {
-                let tag = it.tag.as_ref().filter(|_| it.channel == channel);
-                tag.is_some_and(|(of, newest)| **of == *key && version <= *newest)
-            })
+    /// Has somebody told that a version is stale, or that it may be tried again, by what becomes of one that waits and is as new,
+    /// or newer; false if there is none.
+    fn follow(&mut self, channel: u32, tag: (&str, u64), name: &[u8], asker: Asker) -> bool {
+        if !self.holds(channel) {
+            return false;
+        }
+        let is_newer =
+            |it: &Pending| it.tag.as_ref().is_some_and(|(key, version)| **key == *tag.0 && tag.1 <= *version);
+        let newer = self.pending.iter_mut().find(|it| it.channel == channel && is_newer(it));
+        let Some(newer) = newer else { return false };
+        let other = Other { asker, stale: Some(name.into()) };
+        self.bytes += other.cost();
+        newer.others.push(other);
+        true
     }
 
     fn push(&mut self, pending: Pending) {
-        self.bytes += pending.frame.len();
+        self.bytes += pending.cost();
         *self.by_channel.entry(pending.channel).or_default() += 1;
         self.pending.push_back(pending);
     }
 
     fn pop(&mut self) -> Option<Pending> {
         let pending = self.pending.pop_front()?;
-        self.bytes -= pending.frame.len();
+        self.bytes -= pending.cost();
         let count = self.by_channel.get_mut(&pending.channel).expect("what waits is counted");
         *count -= 1;
         if *count == 0 {
@@ -225,49 +264,53 @@ impl Router {
         !self.storing.pending.is_empty()
     }
 
-    /// Takes back a channel that was stored, before anything else but [`advance`](Self::advance): its epoch, the number of its
-    /// newest publication, and the publications that are stored, as times in milliseconds since 1970 and frames, consecutive up
-    /// to the newest. Clients that come back find it as they left it. It is taken whatever `limits.max_channels` says.
+    /// Takes back a channel that was stored, before anything else but [`advance`](Self::advance). Clients that come back find it
+    /// as they left it, and repeats are known. It is taken whatever `limits.max_channels` says.
     ///
     /// # Errors
-    /// [`ImportError::Malformed`] if these are not what a router has stored; nothing is changed then.
-    pub fn restore(
-        &mut self,
-        channel: &str,
-        epoch: u32,
-        top: u64,
-        entries: &[(u64, &[u8])],
-    ) -> Result<Restored, ImportError> {
+    /// [`ImportError::Malformed`] if this is not what a router has stored; nothing is changed then.
+    pub fn restore(&mut self, stored: &Stored<'_>) -> Result<Restored, ImportError> {
+        let &Stored { channel, epoch, first, top, publications, names } = stored;
         let restored = self.restores(channel);
         if restored != Restored::Here {
             return Ok(restored);
         }
         let hash = self.channels.hash(channel);
         let is_new = crate::grant::is_channel_name(channel) && self.channels.find(hash, channel).is_none();
-        let below = top.checked_sub(entries.len() as u64).filter(|_| is_new && top <= crate::wire::MAX_SAFE);
+        let below = first.checked_sub(1).filter(|_| is_new && top <= crate::wire::MAX_SAFE);
         let below = below.ok_or(ImportError::Malformed)?;
-        let mut items = Vec::with_capacity(entries.len());
-        for (number, (_, frame)) in (below + 1..).zip(entries) {
+        let (mut last, mut items) = (below, Vec::with_capacity(publications.len()));
+        for (_, frame) in publications {
             let publication = publication(frame).map_err(|_| ImportError::Malformed)?;
-            let is_right = publication.offset == Some(number) && publication.channel == channel;
-            if !is_right || publication.time.is_none() {
+            let offset = publication.offset.filter(|offset| *offset > last);
+            let (Some(offset), Some(_), true) = (offset, publication.time, publication.channel == channel)
+            else {
                 return Err(ImportError::Malformed);
-            }
+            };
             items.push(Item::new(&publication, frame));
+            last = offset;
+        }
+        let rises = names.windows(2).all(|pair| pair[0].0 < pair[1].0);
+        // The newest is kept, or nothing is.
+        if last != top || !rises || names.iter().any(|(offset, _, name)| *offset > top || name.is_empty()) {
+            return Err(ImportError::Malformed);
         }
         let at = self.make_channel(hash, channel);
         let entry = self.channels.get_mut(at);
         (entry.epoch, entry.offset) = (epoch, top);
-        let now = self.now;
-        // A clock that was set back must not make anything younger than what came before it.
-        let mut youngest = u64::MAX;
-        let ages = entries.iter().map(|(time, _)| {
-            youngest = youngest.min(now.unix_ms.saturating_sub(*time));
-            Time(now.mono.0.saturating_sub(youngest.saturating_mul(1_000)))
-        });
-        let items: Vec<_> = ages.zip(items).collect();
-        self.histories.restore(at, below, &items);
-        self.histories.set_stored_from(at, below + 1);
+        let times = ages(self.now, publications.iter().map(|(time, _)| *time));
+        let items: Vec<_> = times.zip(items).collect();
+        let superseded = self.histories.restore(at, below, &items);
+        let times = ages(self.now, names.iter().map(|(_, time, _)| *time));
+        for (time, &(offset, _, name)) in times.zip(names) {
+            // After a clock was set back, the window of an earlier one may not be over.
+            if self.histories.fate(at, self.now.mono, name).is_none() {
+                self.histories.note_fate(at, time, name, Fate { offset, stale: false });
+            }
+        }
+        let named = names.first().map_or(1, |(offset, ..)| *offset);
+        self.histories.set_stored_from(at, Matters { first, named });
+        superseded.into_iter().for_each(|offset| self.store_superseded(at, offset));
         self.store_trimming(at);
         self.vacate(at);
         Ok(Restored::Here)
@@ -292,8 +335,8 @@ impl Router {
         let (offset, time) = (entry.offset + waiting + 1, self.now.unix_ms);
         let mut frame = Vec::new();
         Publish { offset: Some(offset), time: Some(time), ..*publication }.encode(&mut frame);
-        let record =
-            Record::Publication { channel: &entry.name, epoch: entry.epoch, offset, time, frame: &frame };
+        let (to, epoch) = (&entry.name, entry.epoch);
+        let record = Record::Publication { channel: to, epoch, offset, time, name, frame: &frame };
         record.encode(&mut self.storing.records);
         self.store_trimming(channel);
         let was_crowded = self.storing.is_crowded();
@@ -301,6 +344,23 @@ impl Router {
         let (at, frame, name) = (self.now.mono, frame.into(), name.into());
         self.storing.push(Pending { channel, at, frame, name, tag, asker, others: Vec::new() });
         self.unsent.changed |= !was_crowded && self.storing.is_crowded();
+    }
+
+    /// At home: whether what becomes of a publication depends on one that waits for the store, by its name or as an older
+    /// version. Then `asker` is told with that one.
+    pub(super) fn waits_along(
+        &mut self,
+        channel: u32,
+        publication: &Publish<'_>,
+        name: &[u8],
+        asker: Asker,
+    ) -> bool {
+        let was_crowded = self.storing.is_crowded();
+        let tag = publication.key.zip(publication.version);
+        let waits = self.storing.join(channel, name, asker)
+            || tag.is_some_and(|tag| self.storing.follow(channel, tag, name, asker));
+        self.unsent.changed |= !was_crowded && self.storing.is_crowded();
+        waits
     }
 
     /// At home: a channel has been made. Whoever is told its position may come back with it after a restart.
@@ -322,11 +382,19 @@ impl Router {
     /// At home: some of what a channel keeps may have become too old.
     pub(super) fn store_trimming(&mut self, channel: u32) {
         if self.histories.stores(channel) && self.storing.has_room() {
-            let entry = self.channels.get(channel);
-            let (first, is_news) = self.histories.tell_first(channel, self.now.mono);
-            if is_news {
-                Record::Trimmed { channel: &entry.name, first }.encode(&mut self.storing.records);
+            let name = &self.channels.get(channel).name;
+            if let Some(Matters { first, named }) = self.histories.tell_matters(channel, self.now.mono) {
+                Record::Trimmed { channel: name, first, named }.encode(&mut self.storing.records);
             }
+        }
+    }
+
+    /// At home: the publication of this number is not kept any more, a newer one of its key is.
+    fn store_superseded(&mut self, channel: u32, offset: u64) {
+        // What has no room stays on disk until it is too old, or is found out at the next start.
+        if self.storing.has_room() {
+            let channel = &self.channels.get(channel).name;
+            Record::Superseded { channel, offset }.encode(&mut self.storing.records);
         }
     }
 
@@ -336,32 +404,44 @@ impl Router {
         let offset = self.channels.number(channel);
         let publication = publication(frame).expect("it was encoded here");
         debug_assert_eq!(publication.offset, Some(offset), "what is stored is published in its order");
-        self.histories.push(channel, at, &Item::new(&publication, frame));
-        if !name.is_empty() {
-            self.histories.note_fate(channel, self.now.mono, name, Fate { offset, stale: false });
+        let item = Item::new(&publication, frame);
+        if let Some(before) = self.histories.push(channel, at, &item) {
+            self.store_superseded(channel, before);
+        }
+        let stale = pending.others.iter().filter_map(|other| Some((&**other.stale.as_ref()?, true)));
+        for (name, stale) in core::iter::once((&**name, false)).chain(stale) {
+            if !name.is_empty() {
+                self.histories.note_fate(channel, self.now.mono, name, Fate { offset, stale });
+            }
         }
         let epoch = self.channels.get(channel).epoch;
-        pending.askers().for_each(|asker| self.tell_stored(asker, (epoch, offset)));
+        self.tell_stored(pending.asker, (epoch, offset), false);
+        for Other { asker, stale } in &pending.others {
+            self.tell_stored(*asker, (epoch, offset), stale.is_some());
+        }
         let meta = self.meta(channel, self.policy(channel), publication.key);
         self.spread_kept(channel, frame, publication, meta);
         self.vacate(channel);
     }
 
-    fn tell_stored(&mut self, asker: Asker, position: (u32, u64)) {
+    fn tell_stored(&mut self, asker: Asker, position: (u32, u64), stale: bool) {
         match asker {
             Asker::Client { conn, id: Some(id) } => {
                 if let Some(slot) = self.open_slot(conn) {
-                    self.tell_ack(slot, Ack { id, ..Ack::default() }, Some(position));
+                    let ack = Ack { id, stale: stale.then_some(true), ..Ack::default() };
+                    self.tell_ack(slot, ack, Some(position));
                 }
             }
             Asker::Client { id: None, .. } | Asker::Peer { ticket: 0, .. } => {}
             Asker::Peer { from, ticket } => {
-                self.say(from, PeerMessage::Accepted { ticket, position: Some(position), stale: false });
+                self.say(from, PeerMessage::Accepted { ticket, position: Some(position), stale });
             }
             Asker::Host { ticket } => {
                 let (epoch, offset) = position;
-                let outcome = Ok(Outcome::Kept { epoch: EpochText::new(epoch).as_str().into(), offset });
-                self.effects.push_back(Effect::Settled { ticket, outcome });
+                let epoch = EpochText::new(epoch).as_str().into();
+                let outcome =
+                    if stale { Outcome::Stale { epoch, offset } } else { Outcome::Kept { epoch, offset } };
+                self.effects.push_back(Effect::Settled { ticket, outcome: Ok(outcome) });
             }
         }
     }
@@ -383,4 +463,14 @@ impl Router {
             }
         }
     }
+}
+
+/// When publications of these times of day were published. A clock that was set back must not make any of them younger than one
+/// before it.
+fn ages(now: Now, times: impl Iterator<Item = u64>) -> impl Iterator<Item = Time> {
+    let mut youngest = u64::MAX;
+    times.map(move |time| {
+        youngest = youngest.min(now.unix_ms.saturating_sub(time));
+        Time(now.mono.0.saturating_sub(youngest.saturating_mul(1_000)))
+    })
 }

@@ -82,8 +82,8 @@ impl Router {
     }
 
     /// At home: decides about a publication that is kept. If it is new, the caller delivers it in this turn. With an `asker` the
-    /// channel is one on disk; without a verdict the publication then waits to be stored, or it is one that waits already by its
-    /// name, and `asker` is told what becomes of it.
+    /// channel is one on disk; without a verdict the publication then waits to be stored, or for one that does, and `asker` is told
+    /// what becomes of it.
     fn judge_publication(
         &mut self,
         channel: u32,
@@ -91,12 +91,6 @@ impl Router {
         name: &[u8],
         asker: Option<Asker>,
     ) -> Option<Verdict> {
-        if let Some(asker) = asker
-            && !name.is_empty()
-            && self.storing.join(channel, name, asker)
-        {
-            return None;
-        }
         let (epoch, top) = self.channels.get(channel).position();
         let now = self.now.mono;
         if !name.is_empty()
@@ -104,9 +98,14 @@ impl Router {
         {
             return Some(Verdict { epoch, fate, is_new: false });
         }
+        if let Some(asker) = asker
+            && self.waits_along(channel, publication, name, asker)
+        {
+            return None;
+        }
         let stale = publication.key.zip(publication.version).is_some_and(|(key, version)| {
             let newest = self.histories.get(channel, now).version(key);
-            newest.is_some_and(|newest| version <= newest) || self.storing.has_version(channel, key, version)
+            newest.is_some_and(|newest| version <= newest)
         });
         if let (Some(asker), false) = (asker, stale) {
             // That of a leaf's client is counted there.

@@ -41,8 +41,17 @@ struct Kept {
     alarm: Option<Time>,
     /// Its entry in `vacant`.
     vacant: Option<Time>,
-    /// Its publications are on disk; the lowest number that the store was told to matter.
-    stored_from: Option<u64>,
+    /// Its publications are on disk; which of them the store was told to matter.
+    stored_from: Option<Matters>,
+    /// The highest number whose publication had a name.
+    last_named: u64,
+}
+
+/// From which numbers on publications and their names matter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Matters {
+    pub(super) first: u64,
+    pub(super) named: u64,
 }
 
 impl Histories {
@@ -67,7 +76,8 @@ impl Histories {
             bounds,
             alarm: None,
             vacant: None,
-            stored_from: stores.then_some(1),
+            stored_from: stores.then_some(Matters { first: 1, named: 1 }),
+            last_named: 0,
         };
         self.by_channel.insert(channel, kept);
     }
@@ -89,13 +99,14 @@ impl Histories {
         &kept.history
     }
 
-    /// Keeps the channel's newest publication, of this time.
-    pub(super) fn push(&mut self, channel: u32, now: Time, item: &Item<'_>) {
+    /// Keeps the channel's newest publication, of this time. Returns the number of the one whose place it takes, if any.
+    pub(super) fn push(&mut self, channel: u32, now: Time, item: &Item<'_>) -> Option<u64> {
         let kept = self.of(channel);
-        kept.history.push(now, item, &kept.bounds);
+        let before = kept.history.push(now, item, &kept.bounds);
         if kept.alarm.is_none() {
             self.wake(channel, now);
         }
+        before
     }
 
     /// What became of the publication of this name, if the channel knows it as of now.
@@ -110,6 +121,9 @@ impl Histories {
     pub(super) fn note_fate(&mut self, channel: u32, now: Time, name: &[u8], fate: Fate) {
         let seed = self.seed;
         let kept = self.of(channel);
+        if !fate.stale {
+            kept.last_named = kept.last_named.max(fate.offset);
+        }
         if kept.bounds.window_ms == 0 {
             return;
         }
@@ -142,8 +156,8 @@ impl Histories {
     }
 
     /// Takes over what a channel keeps behind the number `floor`, with its ages, the oldest first. Where this router keeps every
-    /// publication, what lies before a hole is not kept.
-    pub(super) fn restore(&mut self, channel: u32, floor: u64, items: &[(Time, Item<'_>)]) {
+    /// publication, what lies before a hole is not kept. Returns the numbers of those whose places later ones have taken.
+    pub(super) fn restore(&mut self, channel: u32, floor: u64, items: &[(Time, Item<'_>)]) -> Vec<u64> {
         let seed = self.seed;
         let kept = self.of(channel);
         let (mut floor, mut from) = (floor, 0);
@@ -156,7 +170,7 @@ impl Histories {
             }
         }
         kept.history = History::new(seed, floor);
-        items[from..].iter().for_each(|(at, item)| self.push(channel, *at, item));
+        items[from..].iter().filter_map(|(at, item)| self.push(channel, *at, item)).collect()
     }
 
     /// Nobody needs the channel, as of now. `is_empty` if nothing was ever published in it.
@@ -178,15 +192,20 @@ impl Histories {
     }
 
     /// A channel was restored, of which the store has what begins here.
-    pub(super) fn set_stored_from(&mut self, channel: u32, first: u64) {
-        self.of(channel).stored_from = Some(first);
+    pub(super) fn set_stored_from(&mut self, channel: u32, matters: Matters) {
+        self.of(channel).stored_from = Some(matters);
     }
 
-    /// The lowest number that matters in a channel on disk, as of now, and whether the store was not told of it; it is to be
-    /// told now.
-    pub(super) fn tell_first(&mut self, channel: u32, now: Time) -> (u64, bool) {
+    /// What matters in a channel on disk as of now, if the store was not told; it is to be told now.
+    pub(super) fn tell_matters(&mut self, channel: u32, now: Time) -> Option<Matters> {
         let first = self.get(channel, now).floor() + 1;
-        (first, self.of(channel).stored_from.replace(first) != Some(first))
+        let kept = self.of(channel);
+        // The oldest may be one that was stale, whose name is not on disk.
+        let oldest = kept.repeats.as_ref().and_then(|repeats| repeats.iter().next());
+        let behind = kept.last_named + 1;
+        let named = oldest.map_or(behind, |(_, _, fate)| behind.min(fate.offset));
+        let matters = Matters { first, named };
+        (kept.stored_from.replace(matters) != Some(matters)).then_some(matters)
     }
 
     /// The channel that nobody has needed for the longest time; it is not listed any more.

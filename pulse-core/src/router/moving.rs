@@ -269,7 +269,8 @@ impl Router {
                 // Where the clock began later than this, it is kept for a while longer.
                 let at = |age: u64| Time(now.0.saturating_sub(age));
                 let items: Vec<_> = kept.into_iter().map(|Kept { age, item }| (at(age), item)).collect();
-                self.histories.restore(channel, floor, &items);
+                // What was exported is the newest of each key already.
+                let _ = self.histories.restore(channel, floor, &items);
                 for Named { age, name, fate } in named {
                     self.histories.note_fate(channel, at(age), name, fate);
                 }

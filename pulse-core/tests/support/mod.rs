@@ -9,7 +9,7 @@ use pulse_core::wire::{
 };
 use pulse_core::{
     Answer, Config, ConnId, Dialect, Effect, Kind, Link, Now, Outcome, PeerId, Record, Request, Router, Seed,
-    Shards, Ticket, Time,
+    Shards, Stored, Ticket, Time,
 };
 
 /// A router, its clock and what its clients have seen.
@@ -296,15 +296,24 @@ pub fn presence<'a>(id: u64, channel: &'a str, action: PresenceAction, data: &'a
 
 /// A store that is a disk in memory. It checks what routers ask of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Disk(pub BTreeMap<String, Stored>);
+pub struct Disk(pub BTreeMap<String, OnDisk>);
 
 /// A channel on it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Stored {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OnDisk {
     pub epoch: u32,
+    pub first: u64,
     pub top: u64,
     /// Number, time and frame.
     pub entries: Vec<(u64, u64, Vec<u8>)>,
+    /// Number, time and name.
+    pub names: Vec<(u64, u64, Vec<u8>)>,
+}
+
+impl OnDisk {
+    fn new(epoch: u32) -> Self {
+        Self { epoch, first: 1, top: 0, entries: vec![], names: vec![] }
+    }
 }
 
 impl Disk {
@@ -318,10 +327,10 @@ impl Disk {
         }
     }
 
-    fn begin(&mut self, channel: &str, epoch: u32) -> &mut Stored {
-        let stored = self.0.entry(channel.into()).or_default();
+    fn begin(&mut self, channel: &str, epoch: u32) -> &mut OnDisk {
+        let stored = self.0.entry(channel.into()).or_insert_with(|| OnDisk::new(epoch));
         if stored.epoch != epoch {
-            *stored = Stored { epoch, ..Stored::default() };
+            *stored = OnDisk::new(epoch);
         }
         stored
     }
@@ -332,15 +341,27 @@ impl Disk {
                 let stored = self.begin(channel, epoch);
                 assert_eq!(stored.top, 0, "{channel} begins once");
             }
-            Record::Publication { channel, epoch, offset, time, frame } => {
+            Record::Publication { channel, epoch, offset, time, name, frame } => {
                 let stored = self.begin(channel, epoch);
                 assert_eq!(offset, stored.top + 1, "{channel} has no hole, and no number twice");
                 stored.top = offset;
                 stored.entries.push((offset, time, frame.into()));
+                if !name.is_empty() {
+                    stored.names.push((offset, time, name.into()));
+                }
             }
-            Record::Trimmed { channel, first } => {
+            Record::Superseded { channel, offset } => {
                 if let Some(stored) = self.0.get_mut(channel) {
+                    assert!(offset < stored.top, "{channel}: the newest of all stays");
+                    stored.entries.retain(|(of, ..)| *of != offset);
+                }
+            }
+            Record::Trimmed { channel, first, named } => {
+                if let Some(stored) = self.0.get_mut(channel) {
+                    assert!(stored.first <= first && first <= stored.top + 1, "{channel}: {first}");
+                    stored.first = first;
                     stored.entries.retain(|(offset, ..)| *offset >= first);
+                    stored.names.retain(|(offset, ..)| *offset >= named);
                 }
             }
             Record::Forgotten { channel } => {
@@ -352,11 +373,15 @@ impl Disk {
 
     /// Gives a router back what is here.
     pub fn restore(&self, router: &mut Router) {
-        for (name, Stored { epoch, top, entries }) in &self.0 {
-            let entries: Vec<(u64, &[u8])> =
-                entries.iter().map(|(_, time, frame)| (*time, &frame[..])).collect();
-            router.restore(name, *epoch, *top, &entries).expect("it was stored by a router");
-        }
+        self.0.keys().for_each(|channel| self.restore_one(channel, router));
+    }
+
+    fn restore_one(&self, channel: &str, router: &mut Router) {
+        let OnDisk { epoch, first, top, ref entries, ref names } = self.0[channel];
+        let publications: Vec<_> = entries.iter().map(|(_, time, frame)| (*time, &frame[..])).collect();
+        let names: Vec<_> = names.iter().map(|(offset, time, name)| (*offset, *time, &name[..])).collect();
+        let stored = Stored { channel, epoch, first, top, publications: &publications, names: &names };
+        router.restore(&stored).expect("it was stored by a router");
     }
 
     /// Name and numbers of what is here.
