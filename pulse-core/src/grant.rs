@@ -51,7 +51,8 @@ pub struct Rules {
     pub history_size: u32,
     /// Bytes of these at most, with 64 for each.
     pub history_bytes: u32,
-    /// Milliseconds for which they are kept. A channel that nobody uses is forgotten after as long.
+    /// Milliseconds for which they are kept. A channel that nobody uses is forgotten after as long, or when it knows no
+    /// idempotency key any more.
     pub history_ttl_ms: u32,
     /// Whether they keep only the newest of each `key`. Publications without one are kept as ever.
     pub history_per_key: bool,

@@ -101,6 +101,11 @@ impl Repeats {
         self.records.front().map(|record| record.at)
     }
 
+    /// When the newest was noted.
+    pub(crate) fn newest(&self) -> Option<Time> {
+        self.records.back().map(|record| record.at)
+    }
+
     /// All of them, the oldest first.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Time, &[u8], Fate)> {
         self.records.iter().map(|record| (record.at, &*record.name, record.fate))

@@ -203,6 +203,25 @@ fn keys_outlive_what_history_drops() {
     assert_eq!(w.router.poll_timeout(), None, "and are swept by themselves");
 }
 
+#[test]
+fn a_channel_that_nobody_uses_is_not_forgotten_while_it_knows_a_key() {
+    let mut config = config();
+    config.namespaces[0].rules.idempotency_window_ms = 60_000;
+    let ttl: u64 = config.namespaces[0].rules.history_ttl_ms.into();
+    assert!(ttl < 50_000);
+    let mut w = World::new(config);
+    let a = w.client();
+    w.send(a, &once(1, X, "x", "k"));
+    let first = w.sees(a).pop().unwrap();
+    w.advance(59_999);
+    w.send(a, &once(1, X, "x", "k"));
+    assert_eq!(w.sees(a), [first]);
+    w.advance(ttl - 1);
+    assert_eq!(w.router.top(X), Some(1), "a repeat uses the channel too");
+    w.advance(1);
+    assert_eq!((w.router.top(X), w.router.poll_timeout()), (None, None));
+}
+
 fn channel_of(c: &Cluster, home: u16) -> String {
     (0..).map(|n| format!("kept:{n}")).find(|name| c.worlds[0].router.home(name).0 == home).unwrap()
 }

@@ -54,6 +54,15 @@ pub(super) struct Matters {
     pub(super) named: u64,
 }
 
+impl Kept {
+    /// When the channel is forgotten if nobody needs it until then: after as long as it keeps anything, be it names.
+    fn over(&self) -> Option<Time> {
+        let over = self.vacant?.after_ms(self.bounds.ttl_ms);
+        let newest = self.repeats.as_ref().and_then(|repeats| repeats.newest());
+        Some(newest.map_or(over, |at| over.max(at.after_ms(self.bounds.window_ms))))
+    }
+}
+
 impl Histories {
     pub(super) fn new(seed: u64) -> Self {
         Self {
@@ -228,7 +237,7 @@ impl Histories {
                 kept.repeats = None;
             }
         }
-        let over = kept.vacant.is_some_and(|since| since.after_ms(kept.bounds.ttl_ms) <= now);
+        let over = kept.over().is_some_and(|over| over <= now);
         if over {
             let since = kept.vacant.take().expect("it was found above");
             self.vacant.remove(&(since, channel));
@@ -245,8 +254,7 @@ impl Histories {
         let named = kept.repeats.as_ref().and_then(|repeats| repeats.oldest());
         let named = named.map(|at| at.after_ms(kept.bounds.window_ms));
         let old = old.into_iter().chain(named).min().map(|at| at.max(now.after_ms(HISTORY_SWEEP_MS)));
-        let over = kept.vacant.map(|since| since.after_ms(ttl));
-        let alarm = old.into_iter().chain(over).min();
+        let alarm = old.into_iter().chain(kept.over()).min();
         let before = core::mem::replace(&mut kept.alarm, alarm);
         if let Some(before) = before {
             self.alarms.remove(&(before, channel));
