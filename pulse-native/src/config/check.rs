@@ -75,11 +75,6 @@ fn durable(loaded: &Loaded) -> Vec<ConfigError> {
             let what = format!("{section}.history_size (0, {other}) to be greater than 0");
             needs(what, other, "otherwise there is nothing to keep");
         }
-        if rules.history_per_key {
-            let other = &loaded.origins[&format!("{section}.history_per_key")];
-            let what = format!("{section}.history_per_key (true, {other}) to be false");
-            needs(what, other, "what is on disk holds every publication");
-        }
         if store.path.is_empty() {
             let other = &loaded.origins["store.path"];
             needs(format!("store.path (\"\", {other})"), other, "the folder that it is kept in");
