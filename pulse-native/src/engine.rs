@@ -3,7 +3,7 @@
 use pulse_core::wire::ErrorCode;
 use pulse_core::{
     Answer, BadParcel, Batch, Command, ConnId, Effect, ImportError, Kind, Link, Now, Outcome, PeerId,
-    Refused, Restored, Router, Stats, Ticket, Time,
+    Refused, Restored, Router, Stats, Stored, Ticket, Time,
 };
 
 /// The inputs and outputs of [`pulse_core::Router`], so that the I/O path can be tested with another one behind it.
@@ -53,19 +53,12 @@ pub trait Engine {
         let _ = channel;
         Restored::NotDurable
     }
-    /// Takes back a channel that was stored: its epoch, the number of its newest publication, and times and frames of the newest.
+    /// Takes back a channel that was stored.
     ///
     /// # Errors
     /// If no engine has stored that.
-    fn restore(
-        &mut self,
-        channel: &str,
-        epoch: u32,
-        top: u64,
-        entries: &[(u64, &[u8])],
-    ) -> Result<Restored, ImportError> {
-        let _ = (epoch, top, entries);
-        Ok(self.restores(channel))
+    fn restore(&mut self, stored: &Stored<'_>) -> Result<Restored, ImportError> {
+        Ok(self.restores(stored.channel))
     }
     /// What [`Effect::Store`] asked for is on disk.
     fn stored(&mut self, sequence: u64) {
@@ -139,14 +132,8 @@ impl Engine for Router {
     fn restores(&self, channel: &str) -> Restored {
         self.restores(channel)
     }
-    fn restore(
-        &mut self,
-        channel: &str,
-        epoch: u32,
-        top: u64,
-        entries: &[(u64, &[u8])],
-    ) -> Result<Restored, ImportError> {
-        self.restore(channel, epoch, top, entries)
+    fn restore(&mut self, stored: &Stored<'_>) -> Result<Restored, ImportError> {
+        self.restore(stored)
     }
     fn stored(&mut self, sequence: u64) {
         self.stored(sequence);

@@ -12,18 +12,20 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use pulse_core::{Record, Restored};
+use pulse_core::{Record, Restored, Stored};
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::engine::Engine;
 use crate::shard::Inbox;
-use crate::store::{Change, Entry, Store, StoreError};
+use crate::store::{Change, Channel, Entry, Store, StoreError};
 
 /// How a shard reaches the store.
 #[derive(Clone, Debug)]
 pub(crate) struct Keeper {
     jobs: Sender<Job>,
     store: Arc<Mutex<Store>>,
+    /// Channels that no shard has taken back yet.
+    waiting: Arc<Mutex<Vec<Channel>>>,
 }
 
 /// What one shard wants stored.
@@ -35,7 +37,7 @@ struct Job {
 }
 
 /// What became of it: a reason that clients may be told if it is not stored.
-pub(crate) type Stored = Result<(), &'static str>;
+pub(crate) type Verdict = Result<(), &'static str>;
 
 /// Counters for `/metrics`.
 #[derive(Debug, Default)]
@@ -48,16 +50,20 @@ pub(crate) struct Counts {
 
 impl Keeper {
     /// Starts the thread. It ends, and the store is closed, when all clones of the keeper are gone.
+    ///
+    /// # Errors
+    /// If the store cannot be read, or the system has no thread to give.
     pub(crate) fn start(
         store: Store,
         shards: Vec<UnboundedSender<Inbox>>,
         counts: Arc<Counts>,
     ) -> io::Result<(Self, JoinHandle<()>)> {
-        let (jobs, waiting) = channel();
+        let (jobs, queue) = channel();
+        let waiting = Arc::new(Mutex::new(store.channels().map_err(io::Error::other)?));
         let store = Arc::new(Mutex::new(store));
         let worker = Worker { store: Arc::clone(&store), shards, counts, failing: false };
-        let thread = thread::Builder::new().name("store".into()).spawn(move || worker.run(&waiting))?;
-        Ok((Self { jobs, store }, thread))
+        let thread = thread::Builder::new().name("store".into()).spawn(move || worker.run(&queue))?;
+        Ok((Self { jobs, store, waiting }, thread))
     }
 
     /// Stores what an engine wants stored; the shard is told when that has ended.
@@ -71,21 +77,32 @@ impl Keeper {
     /// # Errors
     /// If the store cannot be read, or holds what no engine has stored.
     pub(crate) fn restore<E: Engine>(&self, engine: &mut E) -> io::Result<()> {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let ours = waiting.extract_if(.., |channel| engine.restores(&channel.name) != Restored::Elsewhere);
+        let ours: Vec<Channel> = ours.collect();
+        drop(waiting);
         let store = self.store.lock().unwrap_or_else(PoisonError::into_inner);
         let (mut channels, mut publications, mut left) = (0_u64, 0, Vec::new());
-        for channel in store.channels().map_err(io::Error::other)? {
-            match engine.restores(&channel.name) {
-                Restored::Here => {}
-                Restored::Elsewhere => continue,
-                Restored::NotDurable => {
-                    left.push(channel.name);
-                    continue;
-                }
+        for channel in ours {
+            if engine.restores(&channel.name) == Restored::NotDurable {
+                left.push(channel.name);
+                continue;
             }
             let kept = store.load(&channel.name, channel.first, usize::MAX).map_err(io::Error::other)?;
-            let entries: Vec<(u64, &[u8])> = kept.iter().map(|kept| (kept.time, &*kept.frame)).collect();
-            let restored = parse_epoch(&channel.epoch)
-                .is_some_and(|epoch| engine.restore(&channel.name, epoch, channel.top, &entries).is_ok());
+            let named = store.names(&channel.name, 1, usize::MAX).map_err(io::Error::other)?;
+            let restored = parse_epoch(&channel.epoch).is_some_and(|epoch| {
+                let publications: Vec<_> = kept.iter().map(|kept| (kept.time, &*kept.frame)).collect();
+                let names: Vec<_> = named.iter().map(|it| (it.offset, it.time, &*it.name)).collect();
+                let stored = Stored {
+                    channel: &channel.name,
+                    epoch,
+                    first: channel.first,
+                    top: channel.top,
+                    publications: &publications,
+                    names: &names,
+                };
+                engine.restore(&stored).is_ok()
+            });
             if !restored {
                 return Err(io::Error::other(format!(
                     "the store holds something under channel {:?} that no server of this version has written: restore a \
@@ -94,7 +111,7 @@ impl Keeper {
                 )));
             }
             channels += 1;
-            publications += entries.len();
+            publications += kept.len();
         }
         if channels > 0 {
             tracing::info!(channels, publications, "restored from the store");
@@ -136,12 +153,12 @@ impl Worker {
         }
     }
 
-    fn tell(&self, job: &Job, stored: Stored) {
+    fn tell(&self, job: &Job, verdict: Verdict) {
         // Fails for a shard that has ended: nobody waits there.
-        let _ = self.shards[job.shard].send(Inbox::Stored(job.sequence, stored));
+        let _ = self.shards[job.shard].send(Inbox::Stored(job.sequence, verdict));
     }
 
-    fn commit(&mut self, batches: &[&[u8]]) -> Stored {
+    fn commit(&mut self, batches: &[&[u8]]) -> Verdict {
         let start = Instant::now();
         let mut store = self.store.lock().unwrap_or_else(PoisonError::into_inner);
         let (done, publications) = with_changes(batches, |changes| store.commit(changes));
@@ -192,19 +209,20 @@ fn with_changes<T>(batches: &[&[u8]], work: impl FnOnce(&[Change<'_>]) -> T) -> 
     let mut epoch = || epochs.next().expect("there is one for each").as_str();
     let (mut changes, mut publications) = (Vec::with_capacity(records.len()), 0);
     // The last word on each channel is enough, if it does not end meanwhile.
-    let mut trims: BTreeMap<&str, u64> = BTreeMap::new();
+    let mut trims: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
     for record in &records {
         match *record {
             Record::Begun { channel, .. } => {
                 trims.remove(channel);
                 changes.push(Change::Begin { channel, epoch: epoch() });
             }
-            Record::Publication { channel, offset, time, frame, .. } => {
+            Record::Publication { channel, offset, time, name, frame, .. } => {
                 publications += 1;
-                changes.push(Change::Append(Entry { channel, epoch: epoch(), offset, time, frame }));
+                changes.push(Change::Append(Entry { channel, epoch: epoch(), offset, time, name, frame }));
             }
-            Record::Trimmed { channel, first } => {
-                trims.insert(channel, first);
+            Record::Superseded { channel, offset } => changes.push(Change::Supersede { channel, offset }),
+            Record::Trimmed { channel, first, named } => {
+                trims.insert(channel, (first, named));
             }
             Record::Forgotten { channel } => {
                 trims.remove(channel);
@@ -213,7 +231,8 @@ fn with_changes<T>(batches: &[&[u8]], work: impl FnOnce(&[Change<'_>]) -> T) -> 
             _ => unreachable!("this host does all that its core wants stored"),
         }
     }
-    changes.extend(trims.into_iter().map(|(channel, below)| Change::Trim { channel, below }));
+    let trims = trims.into_iter();
+    changes.extend(trims.map(|(channel, (below, names_below))| Change::Trim { channel, below, names_below }));
     (work(&changes), publications)
 }
 

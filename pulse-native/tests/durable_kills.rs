@@ -1,5 +1,5 @@
-//! A real server with durable history is killed again and again under load: nothing that it acknowledged or delivered is lost,
-//! and no number is given to another message.
+//! A real server with durable history is killed again and again under load: nothing that it acknowledged or delivered is lost, no
+//! number is given to another message, and what its publishers send until it is acknowledged is published once.
 
 mod e2e_support;
 
@@ -85,25 +85,61 @@ async fn connect(server: &Process) -> Client {
     Client::connect(&server.url(), options).await.expect("the server takes clients")
 }
 
-/// Publishes until the server is gone; what was acknowledged.
-async fn publish(client: Client, n: u64, round: u64, acked: Arc<Semaphore>) -> Vec<(u64, String)> {
-    let (mut taken, mut tasks) = (Vec::new(), JoinSet::new());
-    for count in 0.. {
-        let payload = format!("{round}/{n}/{count}");
-        let Ok(receipt) = client.enqueue(&channel(n), Message::raw(payload.as_str())).await else { break };
+/// What came of publishing.
+#[derive(Default)]
+struct Taken {
+    acked: Vec<(u64, String)>,
+    /// Payloads that have no answer: the next round sends them again.
+    open: Vec<String>,
+}
+
+/// Publishes until the server is gone, first what has no answer yet.
+async fn publish(client: Client, n: u64, round: u64, open: Vec<String>, acked: Arc<Semaphore>) -> Taken {
+    let (mut taken, mut tasks) = (Taken::default(), JoinSet::new());
+    let fresh = (0..).map(|count| format!("{round}/{n}/{count}"));
+    let mut messages = open.into_iter().chain(fresh);
+    for payload in messages.by_ref() {
+        let message = Message::raw(payload.as_str()).idempotency_key(payload.as_str());
+        let Ok(receipt) = client.enqueue(&channel(n), message).await else {
+            taken.open.push(payload);
+            break;
+        };
         let acked = Arc::clone(&acked);
         tasks.spawn(async move {
-            let position = receipt.await.ok()?.position?;
-            acked.add_permits(1);
-            Some((position.offset, payload))
+            let position = receipt.await.ok().and_then(|published| published.position);
+            acked.add_permits(usize::from(position.is_some()));
+            (position, payload)
         });
         while tasks.len() > 32 {
-            taken.extend(tasks.join_next().await.expect("some are there").expect("it does not panic"));
+            taken.note(tasks.join_next().await.expect("some are there").expect("it does not panic"));
         }
-        taken.extend(tasks.try_join_next().and_then(|done| done.expect("it does not panic")));
+        if let Some(done) = tasks.try_join_next() {
+            taken.note(done.expect("it does not panic"));
+        }
     }
-    taken.extend(tasks.join_all().await.into_iter().flatten());
+    // Of these, too, some may not have been sent.
+    let own = format!("{round}/");
+    taken.open.extend(messages.take_while(|payload| !payload.starts_with(&own)));
+    tasks.join_all().await.into_iter().for_each(|done| taken.note(done));
     taken
+}
+
+impl Taken {
+    fn note(&mut self, (position, payload): (Option<Position>, String)) {
+        match position {
+            Some(position) => self.acked.push((position.offset, payload)),
+            None => self.open.push(payload),
+        }
+    }
+}
+
+/// Publishes what has no answer, and waits for it.
+async fn publish_rest(client: &Client, n: u64, open: &[String]) {
+    for payload in open {
+        let message = Message::raw(payload.as_str()).idempotency_key(payload.as_str());
+        let published = client.publish(&channel(n), message).await.expect("the server takes it");
+        assert!(published.position.is_some());
+    }
 }
 
 /// What was delivered until the server was gone.
@@ -134,6 +170,7 @@ fn a_server_that_is_killed_a_hundred_times_under_load_loses_nothing_and_repeats_
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime starts");
     let mut known: Vec<Known> = (0..CHANNELS).map(|_| Known::default()).collect();
+    let (mut open, mut resent) = (vec![Vec::new(); CHANNELS as usize], 0);
     let mut random = 0x2545_f491_4f6c_dd1d_u64;
     for round in 0..=ROUNDS {
         let server = Process::serve(&[
@@ -152,6 +189,10 @@ fn a_server_that_is_killed_a_hundred_times_under_load_loses_nothing_and_repeats_
                 known.read(&reader, &channel(n)).await;
             }
             if round == ROUNDS {
+                for n in 0..CHANNELS {
+                    publish_rest(&reader, n, &open[n as usize]).await;
+                    known[n as usize].read(&reader, &channel(n)).await;
+                }
                 return;
             }
             random ^= random << 13;
@@ -163,19 +204,26 @@ fn a_server_that_is_killed_a_hundred_times_under_load_loses_nothing_and_repeats_
                 let subscription = reader.subscribe(&channel(n)).await.expect("anyone may subscribe");
                 watchers.spawn(async move { (n, watch(subscription).await) });
                 let (client, acked) = (connect(&server).await, Arc::clone(&acked));
-                publishers.spawn(async move { (n, publish(client, n, round, acked).await) });
+                let open = std::mem::take(&mut open[n as usize]);
+                resent += open.len();
+                publishers.spawn(async move { (n, publish(client, n, round, open, acked).await) });
             }
             let until = 1 + random % ACKS;
             let enough = acked.acquire_many(u32::try_from(until).expect("it is small"));
             let enough = tokio::time::timeout(PATIENCE, enough).await.expect("the server acknowledges");
             enough.expect("nobody closes it").forget();
             server.signal(Signal::KILL);
-            for (n, seen) in publishers.join_all().await.into_iter().chain(watchers.join_all().await) {
+            let taken = publishers.join_all().await.into_iter().map(|(n, taken)| {
+                open[n as usize] = taken.open;
+                (n, taken.acked)
+            });
+            for (n, seen) in taken.chain(watchers.join_all().await) {
                 seen.into_iter().for_each(|(number, payload)| known[n as usize].see(number, payload));
             }
         });
         drop(server);
     }
+    assert!(resent > ROUNDS as usize, "few were sent again: {resent}");
     for known in &known {
         let mut payloads = known.kept.clone();
         payloads.sort_unstable();

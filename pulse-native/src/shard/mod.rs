@@ -67,7 +67,7 @@ pub(crate) enum Inbox {
     /// Something that the HTTP API wants of the engine.
     Ask(Ask),
     /// What became of what the engine wanted stored.
-    Stored(u64, keeper::Stored),
+    Stored(u64, keeper::Verdict),
     /// Take leave of everybody; who is not gone then is cut off.
     Drain(Instant),
 }
@@ -114,7 +114,7 @@ pub(crate) struct Shard<E> {
     /// Wait until something is stored.
     unsettled: HashMap<Ticket, Settle>,
     /// What the engine was not told yet.
-    stored: Option<(u64, keeper::Stored)>,
+    stored: Option<(u64, keeper::Verdict)>,
     /// Taken out of the mailbox, not looked at yet.
     mail: VecDeque<(PeerId, Mail)>,
     /// The next input is to be mail rather than an event, so that neither kind shuts out the other.
