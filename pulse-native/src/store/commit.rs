@@ -4,9 +4,8 @@ use std::collections::HashMap;
 
 use rusqlite::Transaction;
 
-use super::{
-    Durable, Entry, Fault, Known, Store, StoreError, begun, entry_sum, known_channel, write_channel,
-};
+use super::rows::{Known, begun, entry_sum, known_channel, write_channel};
+use super::{Durable, Entry, Fault, Store, StoreError};
 
 /// One change to a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -26,6 +26,7 @@ mod backup;
 mod commit;
 mod error;
 mod folder;
+mod rows;
 mod wal;
 
 use std::collections::HashMap;
@@ -33,28 +34,19 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row, Transaction};
+use rusqlite::{Connection, OpenFlags, Row, Transaction};
 
 pub use backup::{BackupError, Totals, backup, restore};
 pub use commit::Change;
 pub use error::StoreError;
 use folder::Folder;
+use rows::{CHANNELS, Known, TABLES, entry_sum, known_of};
 
 /// The version of the format, in the file's `user_version`. A version reads those before it; one after it is refused.
 const FORMAT: u32 = 1;
 
 /// Says in the file's header whose database it is: "Puls".
 const APPLICATION: u32 = 0x5075_6c73;
-
-const TABLES: &str = "
-    CREATE TABLE channels (
-        id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, epoch TEXT NOT NULL, top INTEGER NOT NULL, sum INTEGER NOT NULL
-    ) STRICT;
-    CREATE TABLE entries (
-        channel INTEGER NOT NULL, offset INTEGER NOT NULL, time INTEGER NOT NULL, sum INTEGER NOT NULL, frame BLOB NOT NULL,
-        PRIMARY KEY (channel, offset)
-    ) STRICT, WITHOUT ROWID;
-";
 
 /// After how many pages of 4 KiB the log is copied into the file: 16 MiB. Fewer copy the pages that all channels write to more
 /// often; more make the log longer that has to be read at the next start after a kill.
@@ -110,14 +102,6 @@ pub struct Store {
     /// The file, for errors.
     path: PathBuf,
     _folder: Option<Folder>,
-}
-
-/// A channel as writing needs it.
-#[derive(Clone, Debug)]
-struct Known {
-    id: i64,
-    epoch: String,
-    top: u64,
 }
 
 /// What can go wrong within a transaction.
@@ -382,90 +366,4 @@ fn explained(path: &Path, fault: Fault) -> StoreError {
         Fault::Database(error) => StoreError::database(path, error),
         Fault::Other(error) => error,
     }
-}
-
-/// What [`known_of`] and [`Store::channel_of`] read.
-const CHANNELS: &str = "SELECT id, name, epoch, top, sum, \
-    (SELECT max(offset) FROM entries WHERE channel = channels.id), \
-    (SELECT min(offset) FROM entries WHERE channel = channels.id) FROM channels";
-
-fn known_of(row: &Row<'_>, path: &Path) -> Result<(i64, String, Known), Fault> {
-    let (id, name, epoch): (i64, String, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
-    let top: i64 = row.get(3)?;
-    if row.get::<_, u32>(4)? != channel_sum(id, &name, &epoch, top) {
-        let what = format!("what it says of channel {name:?} is not what was written");
-        return Err(Fault::Other(StoreError::corrupt(path, what)));
-    }
-    let top = top.max(row.get::<_, Option<i64>>(5)?.unwrap_or(0)).cast_unsigned();
-    Ok((id, name, Known { id, epoch, top }))
-}
-
-/// A channel for writing, if there is one.
-fn known_channel<'a>(
-    transaction: &Transaction<'_>,
-    known: &'a mut HashMap<String, Known>,
-    name: &str,
-) -> Result<Option<&'a mut Known>, Fault> {
-    if !known.contains_key(name) {
-        let path = transaction.path().map(PathBuf::from).unwrap_or_default();
-        let mut select = transaction.prepare_cached(&format!("{CHANNELS} WHERE name = ?"))?;
-        let found = select.query_row([name], |row| Ok(known_of(row, &path))).optional()?.transpose()?;
-        let Some((_, name, channel)) = found else { return Ok(None) };
-        known.insert(name, channel);
-    }
-    Ok(known.get_mut(name))
-}
-
-/// A channel for writing, in this epoch.
-fn begun<'a>(
-    transaction: &Transaction<'_>,
-    known: &'a mut HashMap<String, Known>,
-    name: &str,
-    epoch: &str,
-) -> Result<&'a mut Known, Fault> {
-    let id = match known_channel(transaction, known, name)? {
-        Some(channel) if channel.epoch == epoch => None,
-        Some(channel) => {
-            transaction.execute("DELETE FROM entries WHERE channel = ?", [channel.id])?;
-            Some(channel.id)
-        }
-        None => {
-            Some(transaction.query_row("SELECT ifnull(max(id), 0) + 1 FROM channels", (), |row| row.get(0))?)
-        }
-    };
-    if let Some(id) = id {
-        let channel = Known { id, epoch: epoch.to_owned(), top: 0 };
-        write_channel(transaction, name, &channel)?;
-        known.insert(name.to_owned(), channel);
-    }
-    Ok(known.get_mut(name).expect("it was found or has just been put there"))
-}
-
-fn write_channel(transaction: &Transaction<'_>, name: &str, channel: &Known) -> Result<(), Fault> {
-    let Known { id, epoch, top } = channel;
-    let top = top.cast_signed();
-    transaction.prepare_cached("INSERT OR REPLACE INTO channels VALUES (?, ?, ?, ?, ?)")?.execute((
-        id,
-        name,
-        epoch,
-        top,
-        channel_sum(*id, name, epoch, top),
-    ))?;
-    Ok(())
-}
-
-// SQLite keeps no checksums of what is in its file: a bit that the disk turns would be given back as it is.
-
-fn entry_sum(channel: i64, offset: i64, time: i64, frame: &[u8]) -> u32 {
-    sum(&[&channel.to_be_bytes(), &offset.to_be_bytes(), &time.to_be_bytes(), frame])
-}
-
-fn channel_sum(id: i64, name: &str, epoch: &str, top: i64) -> u32 {
-    sum(&[&id.to_be_bytes(), name.as_bytes(), &[0], epoch.as_bytes(), &top.to_be_bytes()])
-}
-
-fn sum(parts: &[&[u8]]) -> u32 {
-    let mut sum = crc32fast::Hasher::new();
-    parts.iter().for_each(|part| sum.update(part));
-    sum.finalize()
 }
