@@ -153,7 +153,9 @@ impl Store {
 
     fn open_in(folder: Folder) -> Result<Self, StoreError> {
         folder.examine()?;
-        let mut store = Self::connect(folder.store())?;
+        // Until it is known to be whole. Where there is none, SQLite makes an empty one, which is to go again.
+        let keep_log = folder.has_log();
+        let mut store = Self::connect(folder.store(), keep_log)?;
         // SQLite reads the log now, and what it says of the tables is what the rest relies on.
         let tables = store.ask(|connection| {
             let mut select =
@@ -182,24 +184,22 @@ impl Store {
 
     /// Makes a store in a file that exists and is empty.
     fn create(path: &Path) -> Result<Self, StoreError> {
-        let store = Self::connect(path.to_owned())?;
+        let store = Self::connect(path.to_owned(), false)?;
         store.ask(|connection| {
             connection.pragma_update(None, "application_id", APPLICATION)?;
             connection.pragma_update(None, "user_version", FORMAT)?;
             connection.pragma_update(None, "journal_mode", "wal")?;
             Ok(connection.execute_batch(TABLES)?)
         })?;
-        store.keep_log(false)?;
         Ok(store)
     }
 
-    fn connect(path: PathBuf) -> Result<Self, StoreError> {
+    fn connect(path: PathBuf, keep_log: bool) -> Result<Self, StoreError> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection =
             Connection::open_with_flags(&path, flags).map_err(|error| StoreError::database(&path, error))?;
         let store = Self { connection, known: HashMap::new(), path, _folder: None };
-        // Until it is known to be whole.
-        store.keep_log(true)?;
+        store.keep_log(keep_log)?;
         store.ask(|connection| {
             // Nobody else may write, so the index of the log needs no file that is shared.
             connection.pragma_update(None, "locking_mode", "exclusive")?;
