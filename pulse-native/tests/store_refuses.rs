@@ -182,6 +182,15 @@ fn what_is_known_of_a_channel_is_checked_as_well() {
 }
 
 #[test]
+fn a_row_of_a_channel_that_there_is_not_is_refused() {
+    let folder = filled("stray");
+    let tool = rusqlite::Connection::open(folder.join(FILE)).unwrap();
+    tool.execute_batch("UPDATE entries SET channel = 18 WHERE channel = 2 AND offset = 50").unwrap();
+    drop(tool);
+    assert!(matches!(refused(&folder, &[FILE, "entries", "number 18"]), StoreError::Corrupt { .. }));
+}
+
+#[test]
 fn a_damaged_file_keeps_its_log() {
     let folder = filled("with-log");
     let mut store = Store::open(&folder).unwrap();
