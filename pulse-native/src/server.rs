@@ -4,7 +4,7 @@
 //! Where the options come from, what is printed and which signals end the server is the embedder's business.
 
 use std::fmt;
-use std::future::Future;
+use std::future::{self, Future};
 use std::io;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::os::fd::OwnedFd;
@@ -121,7 +121,6 @@ impl fmt::Debug for Options {
 
 /// A server whose addresses are taken. Connections are completed by the kernel from now on, and served by
 /// [`run`](Self::run).
-#[derive(Debug)]
 pub struct Server {
     options: Options,
     listener: OwnedFd,
@@ -132,6 +131,18 @@ pub struct Server {
     origins: CurrentOrigins,
     seats: Arc<Seats>,
     store: Option<Store>,
+    ready: Box<dyn FnOnce() + Send>,
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server")
+            .field("options", &self.options)
+            .field("local_addr", &self.local_addr)
+            .field("metrics", &self.metrics)
+            .field("store", &self.store)
+            .finish_non_exhaustive()
+    }
 }
 
 /// How a server ended.
@@ -168,7 +179,15 @@ impl Server {
         }
         let seats = Arc::new(Seats::new(options.max_connections, options.max_connections_per_address));
         let origins = options.origins.clone().into();
-        Ok(Self { options, listener, local_addr, socket_file, metrics, origins, seats, store: None })
+        let (store, ready) = (None, Box::new(|| ()));
+        Ok(Self { options, listener, local_addr, socket_file, metrics, origins, seats, store, ready })
+    }
+
+    /// Has this called as soon as all shards serve: when their engines have taken back what is stored.
+    #[must_use]
+    pub fn on_ready(mut self, ready: impl FnOnce() + Send + 'static) -> Self {
+        self.ready = Box::new(ready);
+        self
     }
 
     /// Keeps in this store what is durable, after the engines have taken back what is there. Without one, what is to be durable
@@ -231,6 +250,7 @@ impl Server {
     ) -> io::Result<Drained> {
         let (stop, stopped) = watch::channel(false);
         let (ended, mut ends) = mpsc::unbounded_channel();
+        let (serving, mut served) = mpsc::unbounded_channel();
         let engine = Arc::new(engine);
         let num_shards = self.options.shards.clamp(1, Shards::MAX.into());
         let posts = Post::new(num_shards as u16);
@@ -269,12 +289,12 @@ impl Server {
             });
             let listener = self.listener.try_clone()?;
             let (options, metrics) = (Arc::clone(&options), Arc::clone(counters));
-            let (engine, ended, keeper) = (Arc::clone(&engine), ended.clone(), keeper.clone());
+            let (engine, keeper) = (Arc::clone(&engine), keeper.clone());
+            let (ended, serving) = (ended.clone(), serving.clone());
             thread::Builder::new().name(format!("shard-{index}")).spawn(move || {
                 let serve = || {
-                    let engine = || engine(index);
-                    serve(|| Parts {
-                        engine: engine(),
+                    let parts = || Parts {
+                        engine: engine(index),
                         listener,
                         options,
                         http,
@@ -282,6 +302,10 @@ impl Server {
                         post,
                         keeper,
                         metrics,
+                    };
+                    // As below.
+                    serve(parts, || {
+                        let _ = serving.send(());
                     })
                 };
                 let end = catch_unwind(AssertUnwindSafe(serve))
@@ -304,9 +328,17 @@ impl Server {
             None => None,
         };
 
+        let ready = async {
+            for _ in 0..num_shards {
+                served.recv().await;
+            }
+            (self.ready)();
+            future::pending::<()>().await
+        };
         let early = tokio::select! {
             () = shutdown => None,
             end = ends.recv() => end,
+            () = ready => None,
         };
         stop.send_replace(true);
         // From now on another server may have the place.
@@ -355,9 +387,13 @@ fn listen_unix(path: &str, options: &Options) -> Result<(OwnedFd, SocketFile), B
 }
 
 /// The life of a shard's thread.
-fn serve<E: Engine>(parts: impl FnOnce() -> Parts<E>) -> io::Result<usize> {
+fn serve<E: Engine>(parts: impl FnOnce() -> Parts<E>, ready: impl FnOnce()) -> io::Result<usize> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
-    runtime.block_on(async { Ok(Shard::new(parts())?.run().await) })
+    runtime.block_on(async {
+        let shard = Shard::new(parts())?;
+        ready();
+        Ok(shard.run().await)
+    })
 }
 
 fn listen(section: &'static str, host: &str, port: u16) -> Result<(TcpListener, SocketAddr), BindError> {

@@ -123,6 +123,17 @@ fn what_was_acknowledged_outlives_a_kill_and_another_number_of_shards() {
 }
 
 #[test]
+fn a_server_says_that_it_listens_when_it_has_taken_back_what_is_stored() {
+    let home = Home::new("ready");
+    let server = home.serve(2);
+    publish_numbers(&mut Peer::v1(server.addr), 1..=3);
+    drop(server);
+    let settings = home.settings(2, "durable = true");
+    let (_server, said) = Process::serve_and_say(&[], &[&settings[0], &settings[1]]);
+    assert!(said.contains("restored from the store channels=1 publications=3"), "{said}");
+}
+
+#[test]
 fn many_publications_share_one_sync_and_metrics_count_them() {
     let home = Home::new("metrics");
     let mut server = home.serve(2);
@@ -212,8 +223,9 @@ fn channels_whose_namespace_is_not_durable_any_more_are_left_alone() {
     server.signal(Signal::TERM);
     assert!(server.wait().0.success());
     let settings = home.settings(2, "");
-    let mut server = Process::serve(&[&settings[0], &settings[1]]);
-    server.wait_for_line("the store holds 1 channels whose namespaces are not durable, such as \"safe:x\"");
+    let (server, said) = Process::serve_and_say(&[], &[&settings[0], &settings[1]]);
+    let left = "the store holds 1 channels whose namespaces are not durable, such as \"safe:x\"";
+    assert!(said.contains(left), "{said}");
     assert_ne!(publish_numbers(&mut Peer::v1(server.addr), 1..=1), epoch);
     server.signal(Signal::TERM);
     assert!(server.wait().0.success());

@@ -87,19 +87,19 @@ async fn serve(config: &Config, reload: Reload) -> Result<(), Box<dyn Error>> {
         }
         tokio::spawn(tls::follow(identity));
     }
-    let path = &config.transport.websocket_path;
-    match server.local_addr() {
-        Some(addr) => tracing::info!("listening on http{s}://{addr}, WebSocket at ws{s}://{addr}{path}"),
-        None => tracing::info!("listening on {}, WebSocket at {path}", config.server.host),
-    }
-    if let Some(addr) = server.local_addr().filter(|_| server.has_playground()) {
-        tracing::info!("try it out in a browser: http{s}://{}/", reachable(addr));
-    }
-    if let Some(addr) = server.metrics_addr() {
-        tracing::info!("metrics on http://{addr}/metrics");
-    }
-    // The kernel completes connections from the moment of binding, and the shards start with `run`.
-    notify.ready();
+    let places = Places {
+        scheme: s,
+        host: config.server.host.clone(),
+        path: config.transport.websocket_path.clone(),
+        addr: server.local_addr(),
+        has_playground: server.has_playground(),
+        metrics: server.metrics_addr(),
+    };
+    let ready = Arc::clone(&notify);
+    let server = server.on_ready(move || {
+        places.tell();
+        ready.ready();
+    });
     let shutdown = async {
         asked.await;
         notify.stopping();
@@ -112,6 +112,33 @@ async fn serve(config: &Config, reload: Reload) -> Result<(), Box<dyn Error>> {
         }
     }
     Ok(())
+}
+
+/// Where the server is to be found.
+struct Places {
+    /// An `s` for TLS.
+    scheme: &'static str,
+    host: String,
+    path: String,
+    addr: Option<SocketAddr>,
+    has_playground: bool,
+    metrics: Option<SocketAddr>,
+}
+
+impl Places {
+    fn tell(&self) {
+        let Self { scheme: s, host, path, .. } = self;
+        match self.addr {
+            Some(addr) => tracing::info!("listening on http{s}://{addr}, WebSocket at ws{s}://{addr}{path}"),
+            None => tracing::info!("listening on {host}, WebSocket at {path}"),
+        }
+        if let Some(addr) = self.addr.filter(|_| self.has_playground) {
+            tracing::info!("try it out in a browser: http{s}://{}/", reachable(addr));
+        }
+        if let Some(addr) = self.metrics {
+            tracing::info!("metrics on http://{addr}/metrics");
+        }
+    }
 }
 
 /// The address as a browser on this machine reaches it.

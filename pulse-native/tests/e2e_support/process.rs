@@ -32,6 +32,11 @@ impl Process {
 
     /// The same, started by another program with these arguments of its own.
     pub fn serve_under(wrapper: &[&str], arguments: &[&str]) -> Self {
+        Self::serve_and_say(wrapper, arguments).0
+    }
+
+    /// The same, with what it has said before it listened.
+    pub fn serve_and_say(wrapper: &[&str], arguments: &[&str]) -> (Self, String) {
         let port = ["--port", "0"];
         let port = if arguments.contains(&"--port") { &[][..] } else { &port };
         let serve = [&["serve", "--metrics-port", "0"], port].concat();
@@ -64,7 +69,7 @@ impl Process {
             }
             said += &line;
         };
-        Self { child, addr, log }
+        (Self { child, addr, log }, said)
     }
 
     pub fn url(&self) -> String {
