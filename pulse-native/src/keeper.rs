@@ -201,7 +201,14 @@ fn with_changes<T>(batches: &[&[u8]], work: impl FnOnce(&[Change<'_>]) -> T) -> 
             }
             Record::Publication { channel, offset, time, frame, .. } => {
                 publications += 1;
-                changes.push(Change::Append(Entry { channel, epoch: epoch(), offset, time, frame }));
+                changes.push(Change::Append(Entry {
+                    channel,
+                    epoch: epoch(),
+                    offset,
+                    time,
+                    name: b"",
+                    frame,
+                }));
             }
             Record::Trimmed { channel, first } => {
                 trims.insert(channel, first);
@@ -213,7 +220,8 @@ fn with_changes<T>(batches: &[&[u8]], work: impl FnOnce(&[Change<'_>]) -> T) -> 
             _ => unreachable!("this host does all that its core wants stored"),
         }
     }
-    changes.extend(trims.into_iter().map(|(channel, below)| Change::Trim { channel, below }));
+    let trim = |(channel, below)| Change::Trim { channel, below, names_below: below };
+    changes.extend(trims.into_iter().map(trim));
     (work(&changes), publications)
 }
 

@@ -16,9 +16,9 @@ fn filled(test: &str) -> (Folder, String) {
     let path = folder.join("store").to_str().unwrap().to_owned();
     let mut store = Store::open(path.as_ref()).unwrap();
     append(&mut store, "chat:lobby", 1..=600);
-    store.trim(&[("chat:lobby", 101)]).unwrap();
+    store.trim(&[("chat:lobby", 101, 0)]).unwrap();
     append(&mut store, "empty", 1..=9);
-    store.trim(&[("empty", 10)]).unwrap();
+    store.trim(&[("empty", 10, 0)]).unwrap();
     drop(store);
     (folder, path)
 }

@@ -88,7 +88,7 @@ fn a_file_of_somebody_else_is_refused() {
 fn a_newer_format_is_refused() {
     let folder = filled("newer");
     rusqlite::Connection::open(folder.join(FILE)).unwrap().pragma_update(None, "user_version", 7).unwrap();
-    let error = refused(&folder, &["version 7", "up to 1", "backup"]);
+    let error = refused(&folder, &["version 7", "up to 2", "backup"]);
     assert!(matches!(error, StoreError::Newer { version: 7, .. }));
 }
 
@@ -167,7 +167,7 @@ fn no_turned_bit_gives_back_something_else() {
 
 #[test]
 fn what_is_known_of_a_channel_is_checked_as_well() {
-    for change in ["SET epoch = 'f'", "SET top = 7000", "SET name = 'c'"] {
+    for change in ["SET epoch = 'f'", "SET top = 7000", "SET first = 9", "SET name = 'c'"] {
         let folder = filled("row");
         let tool = rusqlite::Connection::open(folder.join(FILE)).unwrap();
         tool.execute_batch(&format!("UPDATE channels {change} WHERE name = 'a'")).unwrap();
@@ -177,7 +177,7 @@ fn what_is_known_of_a_channel_is_checked_as_well() {
         let text = store.channels().unwrap_err().to_string();
         assert!(text.contains(FILE) && text.contains(&format!("{name:?}")), "{text}");
         assert!(matches!(store.channel(name), Err(StoreError::Corrupt { .. })));
-        assert!(matches!(store.trim(&[(name, 5)]), Err(StoreError::Corrupt { .. })));
+        assert!(matches!(store.trim(&[(name, 5, 0)]), Err(StoreError::Corrupt { .. })));
     }
 }
 

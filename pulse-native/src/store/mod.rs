@@ -1,7 +1,8 @@
-//! Durable history on disk: which publications each channel has, under which epoch, and how far its offsets have come.
+//! Durable history on disk: which publications each channel has, under which epoch, how far its offsets have come, and by which
+//! names repeats of publications are known.
 //!
 //! A store is a folder that one process at a time has open. It knows nothing of the protocol: a channel is a name, an epoch a
-//! string, a publication an offset, a time and bytes. What is to be kept and for how long is for others to say. Why it is
+//! string, a publication an offset, a time and bytes, its name bytes too. What is to be kept and for how long is for others to say. Why it is
 //! SQLite underneath, and the measurements, are in docs/STORAGE.md.
 //!
 //! What [`Store::append`] has returned from is on disk, all of it; what it has failed at is not there, none of it. Calls block
@@ -13,9 +14,12 @@
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let folder = std::env::temp_dir().join(format!("pulse-store-doc-{}", std::process::id()));
 //! let mut store = Store::open(&folder)?;
-//! let entry = |offset, frame| Entry { channel: "chat:lobby", epoch: "e1", offset, time: 1_700_000_000_000, frame };
-//! store.append(&[entry(1, b"hello"), entry(2, b"world")])?;
+//! let entry = |offset, name, frame| Entry {
+//!     channel: "chat:lobby", epoch: "e1", offset, time: 1_700_000_000_000, name, frame,
+//! };
+//! store.append(&[entry(1, b"", b"hello"), entry(2, b"order 17", b"world")])?;
 //! assert_eq!(store.load("chat:lobby", 2, 100)?[0].frame, b"world");
+//! assert_eq!(store.names("chat:lobby", 0, 100)?[0].offset, 2);
 //! # drop(store);
 //! # std::fs::remove_dir_all(folder)?;
 //! # Ok(())
@@ -26,6 +30,7 @@ mod backup;
 mod commit;
 mod error;
 mod folder;
+mod former;
 mod rows;
 mod wal;
 
@@ -40,10 +45,10 @@ pub use backup::{BackupError, Totals, backup, restore};
 pub use commit::Change;
 pub use error::StoreError;
 use folder::Folder;
-use rows::{CHANNELS, Known, TABLES, entry_sum, known_of};
+use rows::{CHANNELS, ENTRIES, Known, MAKE_NAMES, MAKE_TABLES, NAMES, Numbered, TABLES, known_of};
 
-/// The version of the format, in the file's `user_version`. A version reads those before it; one after it is refused.
-const FORMAT: u32 = 1;
+/// The version of the format, in the file's `user_version`. Those before it are taken over ([`former`]), those after it refused.
+const FORMAT: u32 = 2;
 
 /// Says in the file's header whose database it is: "Puls".
 const APPLICATION: u32 = 0x5075_6c73;
@@ -64,6 +69,9 @@ pub struct Entry<'a> {
     pub offset: u64,
     /// When it was published, as the caller counts time.
     pub time: u64,
+    /// What a repeat of it is known by, empty for none. It is kept with the publication or not at all, and afterwards each may
+    /// go without the other.
+    pub name: &'a [u8],
     /// The publication itself.
     pub frame: &'a [u8],
 }
@@ -79,6 +87,17 @@ pub struct Kept {
     pub frame: Vec<u8>,
 }
 
+/// What a publication was named, kept or not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Named {
+    /// The publication's number.
+    pub offset: u64,
+    /// When it was published.
+    pub time: u64,
+    /// The name.
+    pub name: Vec<u8>,
+}
+
 /// What a store knows of a channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Channel {
@@ -86,7 +105,8 @@ pub struct Channel {
     pub name: String,
     /// The run of offsets that it is in.
     pub epoch: String,
-    /// The lowest offset that is kept; where nothing is, the one after `top`.
+    /// What a trim has said to be the lowest offset that stays, the highest of them; 1 if none has. There may be holes from there on,
+    /// at this offset as well. It is at most the one after `top`.
     pub first: u64,
     /// The highest offset that this epoch has had, kept or not.
     pub top: u64,
@@ -130,7 +150,7 @@ impl Store {
     ///
     /// # Errors
     /// If another process has it open, if what is there is not a store, is damaged or was written by a newer version, or if the
-    /// system refuses. Nothing is changed then.
+    /// system refuses. Nothing is changed then. What an older version has written is taken over otherwise.
     pub fn open(folder: &Path) -> Result<Self, StoreError> {
         let folder = Folder::make(folder)?;
         if !folder.has_store()? {
@@ -156,27 +176,50 @@ impl Store {
         // Until it is known to be whole. Where there is none, SQLite makes an empty one, which is to go again.
         let keep_log = folder.has_log();
         let mut store = Self::connect(folder.store(), keep_log)?;
-        // SQLite reads the log now, and what it says of the tables is what the rest relies on.
-        let tables = store.ask(|connection| {
-            let mut select =
-                connection.prepare("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name")?;
-            let names = select.query_map((), |row| row.get::<_, String>(0))?;
-            Ok(names.collect::<Result<Vec<_>, _>>()?)
-        })?;
-        if tables != ["channels", "entries"] {
-            return Err(StoreError::corrupt(&store.path, format!("its tables are {tables:?}")));
+        // SQLite reads the log now, and what it says of the version and the tables is what the rest relies on.
+        let tables = store.check_format()?;
+        let former = tables == former::TABLES;
+        store.check_structure(&tables[1..])?;
+        if former {
+            store.ask(|connection| former::check(connection, &store.path))?;
         }
-        store.check_structure()?;
         // No change, unless a tool of SQLite's has changed it.
         store.ask(|connection| Ok(connection.pragma_update(None, "journal_mode", "wal")?))?;
         store.keep_log(false)?;
+        if former {
+            let Self { connection, path, .. } = &mut store;
+            former::take_over(connection, path).map_err(|fault| explained(path, fault))?;
+        }
         store._folder = Some(folder);
         Ok(store)
     }
 
+    /// The tables, which are those of this format or of the one before it, as the version says.
+    fn check_format(&self) -> Result<&'static [&'static str], StoreError> {
+        let (version, tables) = self.ask(|connection| {
+            let version: i32 = connection.query_row("PRAGMA user_version", (), |row| row.get(0))?;
+            let mut select =
+                connection.prepare("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name")?;
+            let names = select.query_map((), |row| row.get::<_, String>(0))?;
+            Ok((version.cast_unsigned(), names.collect::<Result<Vec<_>, _>>()?))
+        })?;
+        // The file alone may say something else, while its log has not been copied.
+        let expected: &[&str] = match version {
+            0 => return Err(StoreError::corrupt(&self.path, "it has no version")),
+            1 => &former::TABLES,
+            FORMAT => &TABLES,
+            _ => return Err(StoreError::Newer { path: self.path.clone(), version }),
+        };
+        if tables == expected {
+            Ok(expected)
+        } else {
+            Err(StoreError::corrupt(&self.path, format!("its tables are {tables:?}")))
+        }
+    }
+
     /// Reads the whole file and finds what does not hold together. Entries have checksums, the pages around them have none: without
     /// this, a bit turned in a page's own numbers makes entries disappear without a word.
-    fn check_structure(&self) -> Result<(), StoreError> {
+    fn check_structure(&self, numbered: &[&str]) -> Result<(), StoreError> {
         let found: String = self
             .ask(|connection| Ok(connection.query_row("PRAGMA integrity_check(1)", (), |row| row.get(0))?))?;
         if found != "ok" {
@@ -184,7 +227,7 @@ impl Store {
         }
         // A row whose channel became another number would be missed by nobody, if it is the last one of its channel. This steps
         // from channel to channel instead of reading all rows.
-        for table in ["entries"] {
+        for table in numbered {
             let stray = self.ask(|connection| {
                 let select = format!(
                     "WITH RECURSIVE used(id) AS (
@@ -209,7 +252,8 @@ impl Store {
             connection.pragma_update(None, "application_id", APPLICATION)?;
             connection.pragma_update(None, "user_version", FORMAT)?;
             connection.pragma_update(None, "journal_mode", "wal")?;
-            Ok(connection.execute_batch(TABLES)?)
+            connection.execute_batch(MAKE_TABLES)?;
+            Ok(connection.execute_batch(MAKE_NAMES)?)
         })?;
         Ok(store)
     }
@@ -261,27 +305,33 @@ impl Store {
         })
     }
 
-    /// Forgets the publications of these channels below the offset that stands beside each. It is on disk with the next
-    /// [`Store::append`] and costs no wait of its own: if a power cut undoes it, it is done again.
+    /// Forgets the publications of these channels below the first offset that stands beside each, and the names of publications
+    /// below the second. It is on disk with the next [`Store::append`] and costs no wait of its own: if a power cut undoes it,
+    /// it is done again.
     ///
     /// # Errors
     /// If the disk is full, or fails.
-    pub fn trim(&mut self, below: &[(&str, u64)]) -> Result<(), StoreError> {
+    pub fn trim(&mut self, below: &[(&str, u64, u64)]) -> Result<(), StoreError> {
         self.change(Durable::Later, |transaction, known| {
-            below.iter().try_for_each(|(name, below)| commit::trim(transaction, known, name, *below))
+            below.iter().try_for_each(|(name, below, names_below)| {
+                commit::trim(transaction, known, name, *below, *names_below)
+            })
         })
     }
 
-    /// Keeps a channel's epoch and top offset where there is no publication to say them. An epoch that the channel is not in
-    /// begins a new run; a top below the channel's changes nothing.
+    /// Keeps a channel's epoch, first and top offset where there is no publication to say them. An epoch that the channel is not
+    /// in begins a new run; a first or top below the channel's changes nothing, and publications below `first` go.
     ///
     /// # Errors
     /// If `top` is no offset, if the disk is full, or if it fails.
-    pub fn mark(&mut self, channel: &str, epoch: &str, top: u64) -> Result<(), StoreError> {
-        self.change(Durable::Now, |transaction, known| commit::begin(transaction, known, channel, epoch, top))
+    pub fn mark(&mut self, channel: &str, epoch: &str, first: u64, top: u64) -> Result<(), StoreError> {
+        self.change(Durable::Now, |transaction, known| {
+            commit::begin(transaction, known, channel, epoch, top)?;
+            commit::trim(transaction, known, channel, first, 0)
+        })
     }
 
-    /// Forgets a channel, its epoch and its top offset as well.
+    /// Forgets a channel, its names, its epoch and its offsets as well.
     ///
     /// # Errors
     /// If the disk is full, or fails.
@@ -318,25 +368,35 @@ impl Store {
     /// # Errors
     /// If one of them is not what was written, or the disk fails.
     pub fn load(&self, channel: &str, from: u64, limit: usize) -> Result<Vec<Kept>, StoreError> {
-        let Some((id, _)) = self.find(channel)? else { return Ok(Vec::new()) };
-        let Ok(from) = i64::try_from(from) else { return Ok(Vec::new()) };
-        self.ask(|connection| {
-            let mut select = connection.prepare_cached(
-                "SELECT offset, time, sum, frame FROM entries WHERE channel = ? AND offset >= ? ORDER BY offset LIMIT ?",
-            )?;
-            let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-            let mut rows = select.query((id, from, limit))?;
-            let mut kept = Vec::new();
-            while let Some(row) = rows.next()? {
-                let (offset, time, frame): (i64, i64, Vec<u8>) = (row.get(0)?, row.get(1)?, row.get(3)?);
-                if row.get::<_, u32>(2)? != entry_sum(id, offset, time, &frame) {
-                    let what = format!("the entry {offset} of channel {channel:?} is not what was written");
-                    return Err(Fault::Other(StoreError::corrupt(&self.path, what)));
-                }
-                kept.push(Kept { offset: offset.cast_unsigned(), time: time.cast_unsigned(), frame });
-            }
-            Ok(kept)
-        })
+        let mut kept = Vec::new();
+        self.each(&ENTRIES, channel, from, limit, |offset, time, frame| {
+            kept.push(Kept { offset, time, frame });
+        })?;
+        Ok(kept)
+    }
+
+    /// The names of a channel's publications from this offset on, in order, `limit` at most.
+    ///
+    /// # Errors
+    /// If one of them is not what was written, or the disk fails.
+    pub fn names(&self, channel: &str, from: u64, limit: usize) -> Result<Vec<Named>, StoreError> {
+        let mut names = Vec::new();
+        self.each(&NAMES, channel, from, limit, |offset, time, name| {
+            names.push(Named { offset, time, name });
+        })?;
+        Ok(names)
+    }
+
+    fn each(
+        &self,
+        table: &Numbered,
+        channel: &str,
+        from: u64,
+        limit: usize,
+        visit: impl FnMut(u64, u64, Vec<u8>),
+    ) -> Result<(), StoreError> {
+        let Some((id, _)) = self.find(channel)? else { return Ok(()) };
+        self.ask(|connection| table.each(connection, &self.path, (id, channel), from, limit, visit))
     }
 
     fn find(&self, name: &str) -> Result<Option<(i64, Channel)>, StoreError> {
@@ -349,9 +409,8 @@ impl Store {
 
     /// A row of [`CHANNELS`].
     fn channel_of(&self, row: &Row<'_>) -> Result<(i64, Channel), Fault> {
-        let (id, name, known) = known_of(row, &self.path)?;
-        let first = row.get::<_, Option<i64>>(6)?.map_or(known.top + 1, i64::cast_unsigned);
-        Ok((id, Channel { name, epoch: known.epoch, first, top: known.top }))
+        let (name, Known { id, epoch, first, top }) = known_of(row, &self.path)?;
+        Ok((id, Channel { name, epoch, first, top }))
     }
 
     fn ask<T>(&self, work: impl FnOnce(&Connection) -> Result<T, Fault>) -> Result<T, StoreError> {
