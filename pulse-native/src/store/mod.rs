@@ -290,6 +290,10 @@ impl Store {
     /// # Errors
     /// If the disk takes no more. What was acknowledged is safe all the same.
     pub fn close(self) -> Result<(), StoreError> {
+        // Closing copies the log too, and keeps to itself that it could not.
+        self.ask(|connection| {
+            Ok(connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |row| row.get::<_, bool>(0))?)
+        })?;
         let Self { connection, path, .. } = self;
         connection.close().map_err(|(_, error)| StoreError::database(&path, error))
     }
