@@ -6,10 +6,10 @@ mod store_support;
 use std::fs;
 use std::process::Command;
 
-use pulse_native::store::{Store, StoreError};
+use pulse_native::store::{Change, Entry, Store, StoreError};
 
 use e2e_support::process::run;
-use store_support::{FILE, Folder, append, files, frame, kept};
+use store_support::{FILE, Folder, append, files, former, frame, kept};
 
 /// A folder with a store in `store`, closed.
 fn filled(test: &str) -> (Folder, String) {
@@ -20,6 +20,15 @@ fn filled(test: &str) -> (Folder, String) {
     store.trim(&[("chat:lobby", 101, 0)]).unwrap();
     append(&mut store, "empty", 1..=9);
     store.trim(&[("empty", 10, 0)]).unwrap();
+    // Names whose publications are there and others, and holes, also where it begins.
+    let names: Vec<Vec<u8>> = (1..=700).map(|offset| format!("order {offset}").into_bytes()).collect();
+    let named = (1..).zip(&names).map(|(offset, name)| {
+        Change::Append(Entry { channel: "named", epoch: "e", offset, time: offset + 1, name, frame: b"x" })
+    });
+    store.commit(&named.collect::<Vec<_>>()).unwrap();
+    let supersede = |offset| Change::Supersede { channel: "named", offset };
+    let trim = Change::Trim { channel: "named", below: 650, names_below: 101 };
+    store.commit(&[trim, supersede(650), supersede(651), supersede(660), supersede(700)]).unwrap();
     drop(store);
     (folder, path)
 }
@@ -49,12 +58,16 @@ fn a_pipe_gets_an_object_for_each_channel() {
         printed.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let bytes: usize = (101..=600).map(|offset| frame("chat:lobby", offset).len()).sum();
     let lobby = serde_json::json!({
-        "channel": "chat:lobby", "epoch": "e", "first": 101, "top": 600, "messages": 500, "bytes": bytes
+        "channel": "chat:lobby", "epoch": "e", "first": 101, "top": 600, "messages": 500, "bytes": bytes,
+        "names": 0
     });
     let empty = serde_json::json!({
-        "channel": "empty", "epoch": "e", "first": 10, "top": 9, "messages": 0, "bytes": 0
+        "channel": "empty", "epoch": "e", "first": 10, "top": 9, "messages": 0, "bytes": 0, "names": 0
     });
-    assert_eq!(lines, [lobby, empty]);
+    let named = serde_json::json!({
+        "channel": "named", "epoch": "e", "first": 650, "top": 700, "messages": 47, "bytes": 47, "names": 600
+    });
+    assert_eq!(lines, [lobby, empty, named]);
 }
 
 #[test]
@@ -62,15 +75,108 @@ fn a_backup_becomes_the_same_store() {
     let (folder, path) = filled("backup");
     let file = folder.join("monday.pulse").to_str().unwrap().to_owned();
     let printed = done(&["backup", &path, &file]);
-    assert!(printed.contains("500 messages of 2 channels"), "{printed}");
+    assert!(printed.contains("547 messages of 3 channels"), "{printed}");
 
     let other = folder.join("a/new/one").to_str().unwrap().to_owned();
     let printed = done(&["restore", &file, &other]);
-    assert!(printed.contains("500 messages of 2 channels"), "{printed}");
+    assert!(printed.contains("547 messages of 3 channels"), "{printed}");
     assert_eq!(done(&["inspect", &other]), done(&["inspect", &path]));
     let mut store = Store::open(other.as_ref()).unwrap();
     assert_eq!(kept(&store, "chat:lobby"), (101..=600).collect::<Vec<_>>());
     append(&mut store, "empty", [10]);
+    let origin = Store::open(path.as_ref()).unwrap();
+    assert_eq!(store.load("named", 0, 1_000).unwrap(), origin.load("named", 0, 1_000).unwrap());
+    let names = store.names("named", 0, 1_000).unwrap();
+    assert_eq!(names, origin.names("named", 0, 1_000).unwrap());
+    assert_eq!((names.len(), names[0].offset, &*names[0].name), (600, 101, &b"order 101"[..]));
+}
+
+/// A backup of version 1, of channels with name, epoch, top, and offsets.
+fn former_backup(channels: &[(&str, &str, u64, &[u64])]) -> Vec<u8> {
+    let mut bytes = b"PULSEBAK\0\0\0\x01".to_vec();
+    let mut put = |parts: &[&[u8]]| bytes.extend(parts.concat());
+    let mut count = 0_u64;
+    for (name, epoch, top, offsets) in channels {
+        let lengths = [name.len() as u16, epoch.len() as u16].map(u16::to_be_bytes);
+        put(&[b"C", &lengths[0], &lengths[1], name.as_bytes(), epoch.as_bytes(), &top.to_be_bytes()]);
+        for offset in *offsets {
+            let frame = frame(name, *offset);
+            let length = (frame.len() as u32).to_be_bytes();
+            put(&[b"E", &offset.to_be_bytes(), &(offset + 1_000).to_be_bytes(), &length, &frame]);
+            count += 1;
+        }
+    }
+    put(&[b"Z", &(channels.len() as u64).to_be_bytes(), &count.to_be_bytes()]);
+    let digest = ring::digest::digest(&ring::digest::SHA256, &bytes);
+    bytes.extend(digest.as_ref());
+    bytes
+}
+
+#[test]
+fn a_backup_of_version_1_becomes_a_store() {
+    let folder = Folder::new("former-backup");
+    let (file, path) = (folder.join("file"), folder.join("store"));
+    let offsets: Vec<u64> = (40..=900).collect();
+    let channels =
+        [("a", "e", 905, &offsets[..]), ("b", "e2", 7, &[]), ("c", "e3", 0, &[]), ("d", "e", 3, &[2, 3])];
+    fs::write(&file, former_backup(&channels)).unwrap();
+    let printed = done(&["restore", file.to_str().unwrap(), path.to_str().unwrap()]);
+    assert!(printed.contains("863 messages of 4 channels"), "{printed}");
+    let store = Store::open(&path).unwrap();
+    let found: Vec<_> =
+        store.channels().unwrap().into_iter().map(|one| (one.name, one.epoch, one.first, one.top)).collect();
+    let channel = |name: &str, epoch: &str, first, top| (name.to_owned(), epoch.to_owned(), first, top);
+    let expected = [
+        channel("a", "e", 40, 905),
+        channel("b", "e2", 8, 7),
+        channel("c", "e3", 1, 0),
+        channel("d", "e", 2, 3),
+    ];
+    assert_eq!(found, expected);
+    assert_eq!((kept(&store, "a"), kept(&store, "d")), (offsets, vec![2, 3]));
+    assert_eq!(store.names("a", 0, 9).unwrap(), []);
+}
+
+#[test]
+fn a_backup_with_a_name_of_no_publication_restores_nothing() {
+    let folder = Folder::new("name-backup");
+    let [store, file, other] =
+        ["store", "file", "other"].map(|name| folder.join(name).to_str().unwrap().to_owned());
+    let entry = Entry { channel: "c", epoch: "e", offset: 5, time: 0, name: b"n", frame: b"x" };
+    let mut made = Store::open(store.as_ref()).unwrap();
+    made.append(&[entry]).unwrap();
+    made.commit(&[Change::Supersede { channel: "c", offset: 5 }]).unwrap();
+    drop(made);
+    done(&["backup", &store, &file]);
+    let mut bytes = fs::read(&file).unwrap();
+    // The last byte of the top offset; what follows is the name and the end.
+    let at = b"PULSEBAK....C....ce........".len() + 7;
+    bytes.truncate(bytes.len() - 32);
+    assert_eq!((bytes[at], bytes[at + 1]), (5, b'N'));
+    bytes[at] = 4;
+    let digest = ring::digest::digest(&ring::digest::SHA256, &bytes);
+    fs::write(&file, [&bytes, digest.as_ref()].concat()).unwrap();
+    assert!(fails(&["restore", &file, &other]).contains("a name is of no publication"));
+    assert!(!folder.join("other").exists());
+}
+
+#[test]
+fn a_store_of_format_1_is_inspected_and_backed_up() {
+    let folder = Folder::new("former-cli");
+    let frames: Vec<(u64, Vec<u8>)> = (4..=6).map(|offset| (offset, frame("c", offset))).collect();
+    for action in ["inspect", "backup"] {
+        let path = folder.join(action);
+        fs::create_dir(&path).unwrap();
+        drop(former(&path, &[("c", "e", 3, &frames)]));
+    }
+    let path = |name: &str| folder.join(name).to_str().unwrap().to_owned();
+    assert!(
+        done(&["inspect", &path("inspect")]).contains("\"first\":4,\"messages\":3,\"names\":0,\"top\":6")
+    );
+    assert!(done(&["backup", &path("backup"), &path("file")]).contains("3 messages of 1 channels"));
+    done(&["restore", &path("file"), &path("restored")]);
+    let store = Store::open(&folder.join("restored")).unwrap();
+    assert_eq!((kept(&store, "c"), store.channels().unwrap()[0].first), (vec![4, 5, 6], 4));
 }
 
 #[test]
@@ -165,8 +271,8 @@ fn a_damaged_backup_restores_nothing() {
     }
     assert!(spoiled("more", &[&whole[..], b"x"].concat()).contains("follows its end"));
     let mut newer = whole.clone();
-    newer[11] = 2;
-    assert!(spoiled("newer", &newer).contains("version 2"));
+    newer[11] = 3;
+    assert!(spoiled("newer", &newer).contains("version 3"));
     assert!(spoiled("letter", b"dear somebody, how are you").contains("no backup"));
 }
 

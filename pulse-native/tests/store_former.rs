@@ -87,6 +87,7 @@ fn what_is_in_the_log_alone_is_taken_over_too() {
     assert_eq!(fs::read(killed.join(FILE)).unwrap()[63], 1);
     assert_eq!(format(&killed), 2);
     is_whole(&Store::open(&killed).unwrap());
+    assert_eq!(files(&killed).keys().collect::<Vec<_>>(), [FILE], "closing has copied the log");
 }
 
 #[test]

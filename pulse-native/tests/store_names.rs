@@ -159,6 +159,8 @@ fn the_first_offset_is_the_highest_that_a_trim_has_said() {
     assert_eq!((first_and_top(&store, "c"), kept(&store, "c")), ((10, 50), vec![50]));
     let last = i64::MAX as u64;
     append(&mut store, "c", [last]);
+    store.commit(&[Change::Supersede { channel: "c", offset: last + 1 }]).unwrap();
+    assert_eq!(kept(&store, "c"), [50, last]);
     store.trim(&[("c", u64::MAX, 0)]).unwrap();
     assert_eq!((first_and_top(&store, "c"), kept(&store, "c")), ((last + 1, last), vec![]));
 }

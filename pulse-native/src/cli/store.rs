@@ -22,7 +22,8 @@ Examples:
   pulse store restore monday.pulse history    make a store of it, in a folder that is empty or new
 
 A store belongs to one process: while a server has it open, each of these says so and does nothing. `inspect` and `backup`
-read every message and check it against its checksum. Nothing is ever written over.
+read every message and check it against its checksum. Nothing is ever written over; only a store that an older version has
+written is taken over into the present format as it is opened, as a server does.
 
 Exit codes:
   0  it is done
@@ -38,7 +39,7 @@ pub(crate) struct Store {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Print the channels, with epoch, first and top offset, messages and their bytes.
+    /// Print the channels, with epoch, first and top offset, messages and their bytes, and names.
     Inspect {
         /// Folder of the store.
         #[arg(value_name = "FOLDER")]
@@ -92,7 +93,7 @@ impl Action {
     }
 }
 
-fn said(Totals { channels, entries }: Totals, what: &str, path: &Path) -> String {
+fn said(Totals { channels, entries, .. }: Totals, what: &str, path: &Path) -> String {
     format!("{entries} messages of {channels} channels {what} {}\n", path.display())
 }
 
@@ -101,6 +102,8 @@ struct Line {
     channel: Channel,
     entries: u64,
     bytes: u64,
+    /// By how many of its messages, kept or not, repeats are known.
+    names: u64,
 }
 
 /// How many messages are read at once; the largest ones fit into memory that often.
@@ -119,7 +122,14 @@ fn inspect(folder: &Path) -> Result<Vec<Line>, StoreError> {
             entries += piece.len() as u64;
             bytes += piece.iter().map(|kept| kept.frame.len() as u64).sum::<u64>();
         }
-        lines.push(Line { channel, entries, bytes });
+        let (mut names, mut from) = (0, 0);
+        loop {
+            let piece = store.names(&channel.name, from, PIECE)?;
+            let Some(last) = piece.last() else { break };
+            from = last.offset + 1;
+            names += piece.len() as u64;
+        }
+        lines.push(Line { channel, entries, bytes, names });
     }
     Ok(lines)
 }
@@ -132,20 +142,22 @@ fn listed(lines: &[Line], terminal: bool) -> String {
     } else if terminal {
         let name = |line: &Line| visible(&line.channel.name);
         let width = lines.iter().map(|line| name(line).chars().count()).max().unwrap_or(0).max(7);
-        let header = ("CHANNEL", "EPOCH", "FIRST", "TOP", "MESSAGES", "BYTES");
-        let (a, b, c, d, e, f) = header;
-        writeln!(text, "{a:width$}  {b:16}  {c:>10}  {d:>10}  {e:>10}  {f:>12}")
+        let header = ("CHANNEL", "EPOCH", "FIRST", "TOP", "MESSAGES", "BYTES", "NAMES");
+        let (a, b, c, d, e, f, g) = header;
+        writeln!(text, "{a:width$}  {b:16}  {c:>10}  {d:>10}  {e:>10}  {f:>12}  {g:>10}")
             .expect("a string takes everything");
         for line in lines {
-            let Line { channel: Channel { epoch, first, top, .. }, entries, bytes } = line;
+            let Line { channel: Channel { epoch, first, top, .. }, entries, bytes, names } = line;
             let (name, epoch) = (name(line), visible(epoch));
-            writeln!(text, "{name:width$}  {epoch:16}  {first:>10}  {top:>10}  {entries:>10}  {bytes:>12}")
+            let offsets = format!("{first:>10}  {top:>10}");
+            writeln!(text, "{name:width$}  {epoch:16}  {offsets}  {entries:>10}  {bytes:>12}  {names:>10}")
                 .expect("a string takes everything");
         }
     } else {
-        for Line { channel: Channel { name, epoch, first, top }, entries, bytes } in lines {
+        for Line { channel: Channel { name, epoch, first, top }, entries, bytes, names } in lines {
             let object = json!({
                 "channel": name, "epoch": epoch, "first": first, "top": top, "messages": entries, "bytes": bytes,
+                "names": names,
             });
             writeln!(text, "{object}").expect("a string takes everything");
         }
@@ -161,8 +173,8 @@ mod tests {
         let channel =
             |name: &str, first, top| Channel { name: name.to_owned(), epoch: "e1".to_owned(), first, top };
         vec![
-            Line { channel: channel("chat:lobby", 3, 5), entries: 3, bytes: 600 },
-            Line { channel: channel("e\u{1b}[2J", 8, 7), entries: 0, bytes: 0 },
+            Line { channel: channel("chat:lobby", 3, 5), entries: 3, bytes: 600, names: 12 },
+            Line { channel: channel("e\u{1b}[2J", 8, 7), entries: 0, bytes: 0, names: 0 },
         ]
     }
 
@@ -171,8 +183,8 @@ mod tests {
         let text = listed(&lines(), true);
         assert!(!text.contains('\u{1b}'), "{text}");
         let rows: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
-        assert_eq!(rows[0], ["CHANNEL", "EPOCH", "FIRST", "TOP", "MESSAGES", "BYTES"]);
-        assert_eq!(rows[1], ["chat:lobby", "e1", "3", "5", "3", "600"]);
+        assert_eq!(rows[0], ["CHANNEL", "EPOCH", "FIRST", "TOP", "MESSAGES", "BYTES", "NAMES"]);
+        assert_eq!(rows[1], ["chat:lobby", "e1", "3", "5", "3", "600", "12"]);
         let widths: Vec<usize> = text.lines().map(|line| line.chars().count()).collect();
         assert_eq!(widths, [widths[0]; 3]);
         assert_eq!(listed(&[], true), "nothing is stored\n");
@@ -185,7 +197,9 @@ mod tests {
             text.lines().map(|line| serde_json::from_str(line).expect("a line is JSON")).collect();
         assert_eq!(
             values[0],
-            json!({"channel": "chat:lobby", "epoch": "e1", "first": 3, "top": 5, "messages": 3, "bytes": 600})
+            json!({
+                "channel": "chat:lobby", "epoch": "e1", "first": 3, "top": 5, "messages": 3, "bytes": 600, "names": 12,
+            })
         );
         assert_eq!(values[1]["channel"], "e\u{1b}[2J");
         assert_eq!(listed(&[], false), "");

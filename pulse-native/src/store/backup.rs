@@ -1,9 +1,12 @@
 //! One file that holds all of a store, to be kept elsewhere and read into an empty folder.
 //!
 //! Numbers are big-endian. The file begins with [`MAGIC`] and the version as a `u32`. Then, for each channel: [`CHANNEL`], the
-//! lengths of name and epoch as a `u16` each, both, the top offset as a `u64`; and for each of its entries: [`ENTRY`], offset
-//! and time as a `u64` each, the frame's length as a `u32`, the frame. At last [`END`], the numbers of channels and of
-//! entries as a `u64` each, and the SHA-256 of everything before it.
+//! lengths of name and epoch as a `u16` each, both, the first and the top offset as a `u64` each; for each of its entries:
+//! [`ENTRY`], offset and time as a `u64` each, the frame's length as a `u32`, the frame; then for each of its names: [`NAME`] and
+//! the same, with the name. At last [`END`], the numbers of channels, of entries and of names as a `u64` each, and the
+//! SHA-256 of everything before it.
+//!
+//! Version 1 has no names, nor their number, and no first offset: that of the first entry stands for it, as it did in the store.
 
 use std::error::Error;
 use std::fmt;
@@ -15,16 +18,17 @@ use std::path::{Path, PathBuf};
 use ring::digest::{Context, SHA256, SHA256_OUTPUT_LEN};
 
 use super::folder::Folder;
-use super::{Entry, Kept, Store, StoreError};
+use super::{Entry, Kept, Named, Store, StoreError};
 
 const MAGIC: &[u8; 8] = b"PULSEBAK";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const CHANNEL: u8 = b'C';
 const ENTRY: u8 = b'E';
+const NAME: u8 = b'N';
 const END: u8 = b'Z';
 
 /// How much is read or written at once: few enough that large frames fit into memory.
-const PIECE_ENTRIES: usize = 256;
+const PIECE_ROWS: usize = 256;
 const PIECE_BYTES: usize = 4 << 20;
 
 /// What a backup holds.
@@ -34,6 +38,8 @@ pub struct Totals {
     pub channels: u64,
     /// Publications in all of them.
     pub entries: u64,
+    /// Names of publications in all of them.
+    pub names: u64,
 }
 
 /// Why a backup cannot be made or restored.
@@ -145,22 +151,33 @@ fn write(store: &Store, sink: &mut Sink<'_>) -> Result<Totals, BackupError> {
             length.map_err(|_| sink.error("a name or an epoch is longer than 65,535 bytes"))
         };
         let lengths = [length(name)?.to_be_bytes(), length(epoch)?.to_be_bytes()];
-        sink.put(&[&[CHANNEL], &lengths[0], &lengths[1], name, epoch, &channel.top.to_be_bytes()])?;
+        let offsets = [channel.first.to_be_bytes(), channel.top.to_be_bytes()];
+        sink.put(&[&[CHANNEL], &lengths[0], &lengths[1], name, epoch, &offsets[0], &offsets[1]])?;
         totals.channels += 1;
-        let mut from = channel.first;
+        let mut from = 0;
         loop {
-            let piece = store.load(&channel.name, from, PIECE_ENTRIES)?;
+            let piece = store.load(&channel.name, from, PIECE_ROWS)?;
             let Some(last) = piece.last() else { break };
             from = last.offset + 1;
+            totals.entries += piece.len() as u64;
             for Kept { offset, time, frame } in &piece {
-                let length = u32::try_from(frame.len());
-                let length = length.map_err(|_| sink.error("a frame is longer than 4 GiB"))?.to_be_bytes();
-                sink.put(&[&[ENTRY], &offset.to_be_bytes(), &time.to_be_bytes(), &length, frame])?;
-                totals.entries += 1;
+                sink.row(ENTRY, *offset, *time, frame)?;
+            }
+        }
+        from = 0;
+        loop {
+            let piece = store.names(&channel.name, from, PIECE_ROWS)?;
+            let Some(last) = piece.last() else { break };
+            from = last.offset + 1;
+            totals.names += piece.len() as u64;
+            for Named { offset, time, name } in &piece {
+                sink.row(NAME, *offset, *time, name)?;
             }
         }
     }
-    sink.put(&[&[END], &totals.channels.to_be_bytes(), &totals.entries.to_be_bytes()])?;
+    let Totals { channels, entries, names } = totals;
+    let [channels, entries, names] = [channels, entries, names].map(u64::to_be_bytes);
+    sink.put(&[&[END], &channels, &entries, &names])?;
     sink.end()?;
     Ok(totals)
 }
@@ -179,6 +196,12 @@ impl Sink<'_> {
             self.file.write_all(part).map_err(|source| self.io(source))?;
         }
         Ok(())
+    }
+
+    fn row(&mut self, kind: u8, offset: u64, time: u64, bytes: &[u8]) -> Result<(), BackupError> {
+        let length = u32::try_from(bytes.len());
+        let length = length.map_err(|_| self.error("a frame or a name is longer than 4 GiB"))?.to_be_bytes();
+        self.put(&[&[kind], &offset.to_be_bytes(), &time.to_be_bytes(), &length, bytes])
     }
 
     /// Writes the checksum and waits for the disk.
@@ -221,7 +244,7 @@ pub fn restore(path: &Path, folder: &Path) -> Result<Totals, BackupError> {
     folder.create(|at| {
         let mut store = Store::create(at)?;
         let mut pieces =
-            Pieces { store: &mut store, channel: None, first: None, entries: Vec::new(), bytes: 0 };
+            Pieces { store: &mut store, channel: None, entries: Vec::new(), names: Vec::new(), bytes: 0 };
         let totals = read(path, &mut |item| pieces.take(item))?;
         store.close()?;
         Ok(totals)
@@ -230,9 +253,19 @@ pub fn restore(path: &Path, folder: &Path) -> Result<Totals, BackupError> {
 
 /// What comes out of a backup.
 enum Item {
-    Channel { name: String, epoch: String, top: u64 },
+    Channel(Head),
     Entry(Kept),
+    Name(Named),
     End,
+}
+
+/// A channel that entries and names follow.
+struct Head {
+    name: String,
+    epoch: String,
+    /// Not said in version 1, until the first entry comes.
+    first: Option<u64>,
+    top: u64,
 }
 
 /// Reads a whole backup, and shows what is in it.
@@ -242,31 +275,45 @@ fn read(path: &Path, visit: &mut dyn FnMut(Item) -> Result<(), BackupError>) -> 
     if source.array()? != *MAGIC {
         return Err(source.damaged("this is no backup of a store"));
     }
-    match u32::from_be_bytes(source.array()?) {
-        VERSION => {}
+    let version = u32::from_be_bytes(source.array()?);
+    match version {
+        1..=VERSION => {}
         0 => return Err(source.damaged("it has no version")),
-        version => return Err(BackupError::Newer { path: path.to_owned(), version }),
+        _ => return Err(BackupError::Newer { path: path.to_owned(), version }),
     }
     let mut totals = Totals::default();
+    let mut top = 0;
     loop {
         match source.array::<1>()?[0] {
             CHANNEL => {
                 let [name, epoch] = [source.array()?, source.array()?].map(u16::from_be_bytes);
                 let (name, epoch) = (source.text(name)?, source.text(epoch)?);
                 totals.channels += 1;
-                visit(Item::Channel { name, epoch, top: source.number()? })?;
+                let first = if version == 1 { None } else { Some(source.number()?) };
+                top = source.number()?;
+                visit(Item::Channel(Head { name, epoch, first, top }))?;
             }
             ENTRY if totals.channels > 0 => {
-                let (offset, time) = (source.number()?, source.number()?);
-                let length = u32::from_be_bytes(source.array()?);
+                let (offset, time, frame) = source.row()?;
                 totals.entries += 1;
-                visit(Item::Entry(Kept { offset, time, frame: source.bytes(length)? }))?;
+                visit(Item::Entry(Kept { offset, time, frame }))?;
+            }
+            NAME if totals.channels > 0 && version > 1 => {
+                let (offset, time, name) = source.row()?;
+                if offset > top {
+                    // The publication that is to have this offset could not be named any more.
+                    return Err(source.damaged("it is damaged: a name is of no publication that there was"));
+                }
+                totals.names += 1;
+                visit(Item::Name(Named { offset, time, name }))?;
             }
             END => break,
             _ => return Err(source.damaged("it is damaged")),
         }
     }
-    let said = Totals { channels: source.number()?, entries: source.number()? };
+    let (channels, entries) = (source.number()?, source.number()?);
+    let names = if version == 1 { 0 } else { source.number()? };
+    let said = Totals { channels, entries, names };
     let digest = source.digest.clone().finish();
     if said != totals || source.array::<SHA256_OUTPUT_LEN>()? != digest.as_ref() {
         return Err(source.damaged("it is damaged: its checksum is not that of what is in it"));
@@ -299,6 +346,13 @@ impl Source<'_> {
 
     fn number(&mut self) -> Result<u64, BackupError> {
         self.array().map(u64::from_be_bytes)
+    }
+
+    /// Offset, time and bytes.
+    fn row(&mut self) -> Result<(u64, u64, Vec<u8>), BackupError> {
+        let (offset, time) = (self.number()?, self.number()?);
+        let length = u32::from_be_bytes(self.array()?);
+        Ok((offset, time, self.bytes(length)?))
     }
 
     fn bytes(&mut self, length: u32) -> Result<Vec<u8>, BackupError> {
@@ -336,39 +390,48 @@ impl Source<'_> {
     }
 }
 
-/// Puts what comes out of a backup into a store, many entries at once.
+/// Puts what comes out of a backup into a store, many rows at once.
 struct Pieces<'a> {
     store: &'a mut Store,
-    /// Name, epoch and top of the channel whose entries come.
-    channel: Option<(String, String, u64)>,
-    /// The offset of the first of them.
-    first: Option<u64>,
+    /// The channel whose rows come.
+    channel: Option<Head>,
     entries: Vec<Kept>,
+    names: Vec<Named>,
     bytes: usize,
 }
 
 impl Pieces<'_> {
     fn take(&mut self, item: Item) -> Result<(), BackupError> {
-        match item {
-            Item::Channel { name, epoch, top } => {
+        let bytes = match item {
+            Item::Channel(head) => {
                 self.end()?;
-                self.channel = Some((name, epoch, top));
+                self.channel = Some(head);
+                return Ok(());
             }
+            Item::End => return self.end(),
             Item::Entry(entry) => {
-                self.first.get_or_insert(entry.offset);
-                self.bytes += entry.frame.len();
-                self.entries.push(entry);
-                if self.entries.len() >= PIECE_ENTRIES || self.bytes >= PIECE_BYTES {
-                    self.put()?;
+                if let Some(head) = &mut self.channel {
+                    head.first.get_or_insert(entry.offset);
                 }
+                let bytes = entry.frame.len();
+                self.entries.push(entry);
+                bytes
             }
-            Item::End => self.end()?,
+            Item::Name(name) => {
+                let bytes = name.name.len();
+                self.names.push(name);
+                bytes
+            }
+        };
+        self.bytes += bytes;
+        if self.entries.len() + self.names.len() >= PIECE_ROWS || self.bytes >= PIECE_BYTES {
+            self.put()?;
         }
         Ok(())
     }
 
     fn put(&mut self) -> Result<(), BackupError> {
-        if let Some((channel, epoch, _)) = &self.channel {
+        if let Some(Head { name: channel, epoch, .. }) = &self.channel {
             let entries: Vec<Entry<'_>> = self
                 .entries
                 .iter()
@@ -377,13 +440,20 @@ impl Pieces<'_> {
                     epoch,
                     offset: *offset,
                     time: *time,
+                    // Its publication may be gone, so each name comes by itself.
                     name: b"",
                     frame,
                 })
                 .collect();
-            self.store.append(&entries)?;
+            if !entries.is_empty() {
+                self.store.append(&entries)?;
+            }
+            if !self.names.is_empty() {
+                self.store.name(channel, epoch, &self.names)?;
+            }
         }
         self.entries.clear();
+        self.names.clear();
         self.bytes = 0;
         Ok(())
     }
@@ -391,9 +461,8 @@ impl Pieces<'_> {
     /// The channel is complete; its top comes last, since entries have to be above it.
     fn end(&mut self) -> Result<(), BackupError> {
         self.put()?;
-        if let Some((channel, epoch, top)) = self.channel.take() {
-            let first = self.first.take().unwrap_or(u64::MAX);
-            self.store.mark(&channel, &epoch, first, top)?;
+        if let Some(Head { name, epoch, first, top }) = self.channel.take() {
+            self.store.mark(&name, &epoch, first.unwrap_or(u64::MAX), top)?;
         }
         Ok(())
     }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use rusqlite::Transaction;
 
 use super::rows::{ENTRIES, Known, NAMES, begun, forget, known_channel, write_channel};
-use super::{Durable, Entry, Fault, Store, StoreError};
+use super::{Durable, Entry, Fault, Named, Store, StoreError};
 
 /// One change to a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +61,16 @@ impl Store {
                 }
                 Change::Supersede { channel, offset } => supersede(transaction, known, channel, *offset),
                 Change::Remove { channel } => remove(transaction, known, channel),
+            })
+        })
+    }
+
+    /// Keeps names by themselves, as a backup has them.
+    pub(super) fn name(&mut self, channel: &str, epoch: &str, names: &[Named]) -> Result<(), StoreError> {
+        self.change(Durable::Now, |transaction, known| {
+            let id = begun(transaction, known, channel, epoch)?.id;
+            names.iter().try_for_each(|Named { offset, time, name }| {
+                NAMES.insert(transaction, id, *offset, *time, name)
             })
         })
     }
