@@ -18,7 +18,7 @@ const OWN: [&str; 4] = ["--metrics-enabled", "false", "--logging-level", "warn"]
 pub struct Server {
     child: Child,
     target: Target,
-    /// Holds its certificate, and goes when it ends.
+    /// Holds its certificate and what is durable, and goes when it ends.
     folder: Option<Folder>,
 }
 
@@ -28,9 +28,10 @@ impl Server {
     /// # Errors
     /// If the binary is not there, does not start or does not answer within ten seconds.
     pub fn start(args: &[&str], cores: Option<&Cores>) -> io::Result<Self> {
-        Self::spawn(&beside("pulse")?, cores, |port| {
-            OWN.iter().chain(&["--port", port]).chain(args).map(ToString::to_string).collect()
-        })
+        let folder = Folder::beside()?;
+        let mut server = Self::spawn(&beside("pulse")?, cores, |port| folder.own(port, args))?;
+        server.folder = Some(folder);
+        Ok(server)
     }
 
     /// As [`start`](Self::start), over TLS, with a certificate of its own by `pulse dev-cert`.
@@ -39,7 +40,7 @@ impl Server {
     /// As [`start`](Self::start), and if no certificate can be made.
     pub fn start_tls(args: &[&str], cores: Option<&Cores>) -> io::Result<Self> {
         let binary = beside("pulse")?;
-        let folder = Folder(std::env::temp_dir().join(format!("pulse-bench-{}", std::process::id())));
+        let folder = Folder::beside()?;
         let name = |file: &str| folder.0.join(file).display().to_string();
         let (cert, key) = (name("cert.pem"), name("key.pem"));
         let mut command = Command::new(&binary);
@@ -54,7 +55,7 @@ impl Server {
             &binary,
             cores,
             |addr| Target::secure(addr, &certificate),
-            |port| OWN.iter().chain(&["--port", port]).chain(&args).map(ToString::to_string).collect(),
+            |port| folder.own(port, &args),
         )?;
         server.folder = Some(folder);
         Ok(server)
@@ -139,6 +140,27 @@ impl Drop for Server {
 /// A folder that goes with its owner.
 #[derive(Debug)]
 struct Folder(PathBuf);
+
+impl Folder {
+    /// A new one, on the disk that this program was built on: the system's own for such things may be in memory.
+    fn beside() -> io::Result<Self> {
+        let path = std::env::current_exe()?.with_file_name(format!("pulse-bench-{}", std::process::id()));
+        // One that a killed run has left.
+        let _ = fs::remove_dir_all(&path);
+        fs::create_dir(&path)?;
+        Ok(Self(path))
+    }
+
+    /// The arguments of a Pulse that keeps here what is durable.
+    fn own(&self, port: &str, more: &[&str]) -> Vec<String> {
+        let store = self.0.join("store").display().to_string();
+        OWN.iter()
+            .chain(&["--port", port, "--store-path", &store])
+            .chain(more)
+            .map(ToString::to_string)
+            .collect()
+    }
+}
 
 impl Drop for Folder {
     fn drop(&mut self) {

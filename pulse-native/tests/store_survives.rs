@@ -9,7 +9,7 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use pulse_native::store::{Entry, Store, StoreError};
+use pulse_native::store::{Change, Entry, Named, Store, StoreError};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use store_support::{Folder, append, frame, kept};
@@ -53,7 +53,22 @@ fn a_process_of_its_own() {
     }
 }
 
-/// Appends small batches and says after each what is acknowledged: channel and offset, one a line.
+/// Every third publication has a name.
+fn name(channel: &str, offset: u64) -> Vec<u8> {
+    if offset.is_multiple_of(3) { format!("{channel}/{offset}").into_bytes() } else { Vec::new() }
+}
+
+/// Every fifth publication takes the place of the one that is four before it.
+fn superseded_by(offset: u64) -> Option<u64> {
+    (offset.is_multiple_of(5)).then(|| offset - 4)
+}
+
+/// How many publications and how many offsets with names a trim leaves.
+fn bounds(channel: &str) -> (u64, u64) {
+    if channel == "a" { (30, 60) } else { (30, 10) }
+}
+
+/// Commits small batches and says after each what is acknowledged: channel and offset, one a line.
 fn append_for_ever(folder: &Path) {
     let mut store = Store::open(folder).unwrap();
     let top = |store: &Store, channel| store.channel(channel).unwrap().map_or(0, |channel| channel.top);
@@ -65,27 +80,26 @@ fn append_for_ever(folder: &Path) {
             let channel = CHANNELS[(n + at * at) % CHANNELS.len()];
             let top = tops.get_mut(channel).unwrap();
             *top += 1;
-            batch.push((channel, *top, frame(channel, *top)));
+            batch.push((channel, *top, name(channel, *top), frame(channel, *top)));
         }
-        let entries: Vec<Entry<'_>> = batch
-            .iter()
-            .map(|(channel, offset, frame)| Entry {
-                channel,
-                epoch: "e",
-                offset: *offset,
-                time: offset + 1_000,
-                frame,
-            })
-            .collect();
-        store.append(&entries).unwrap();
+        let mut changes = Vec::new();
+        for (channel, offset, name, frame) in &batch {
+            let (offset, time) = (*offset, offset + 1_000);
+            changes.push(Change::Append(Entry { channel, epoch: "e", offset, time, name, frame }));
+            changes.extend(superseded_by(offset).map(|offset| Change::Supersede { channel, offset }));
+        }
+        store.commit(&changes).unwrap();
         let mut out = std::io::stdout().lock();
-        for (channel, offset, _) in batch {
+        for (channel, offset, ..) in &batch {
             writeln!(out, "stored {channel} {offset}").unwrap();
         }
         out.flush().unwrap();
         if n % 16 == 15 {
-            let below: Vec<_> = tops.iter().map(|(name, top)| (*name, top.saturating_sub(30))).collect();
-            store.trim(&below).unwrap();
+            let trims = tops.iter().map(|(channel, top)| {
+                let (publications, names) = bounds(channel);
+                (*channel, top.saturating_sub(publications), top.saturating_sub(names))
+            });
+            store.trim(&trims.collect::<Vec<_>>()).unwrap();
         }
     }
 }
@@ -124,12 +138,22 @@ fn nothing_acknowledged_is_lost_by_a_kill() {
                 "round {round}: {channel} {offset} was stored, {} is the top",
                 found.top
             );
-            // Trimmed at most to the last thirty, and whole from there on.
+            // Trimmed at most so far, and whole from there on: publications as well as names.
+            let (publications, names) = bounds(channel);
             assert!(
-                found.first <= offset.saturating_sub(30).max(1),
+                found.first <= found.top.saturating_sub(publications).max(1),
                 "round {round}: {found:?} after {offset}"
             );
-            assert_eq!(kept(&store, channel), (found.first..=found.top).collect::<Vec<_>>());
+            let superseded: Vec<u64> = (1..=found.top).filter_map(superseded_by).collect();
+            let expected = (found.first..=found.top).filter(|offset| !superseded.contains(offset));
+            assert_eq!(kept(&store, channel), expected.collect::<Vec<_>>(), "round {round}: {channel}");
+            let named = store.names(channel, 0, usize::MAX).unwrap();
+            let from =
+                named.first().map_or(found.top, |first| first.offset).min(found.top.saturating_sub(names));
+            let expected = (from.max(1)..=found.top)
+                .map(|offset| Named { offset, time: offset + 1_000, name: name(channel, offset) })
+                .filter(|named| !named.name.is_empty());
+            assert_eq!(named, expected.collect::<Vec<_>>(), "round {round}: names of {channel}");
         }
     }
 }
@@ -140,7 +164,7 @@ fn fill_up(folder: &Path, make_room: impl FnOnce()) {
     let mut offset = 0;
     let error = loop {
         let frame = vec![offset as u8; 3_000];
-        let entry = Entry { channel: "c", epoch: "e", offset: offset + 1, time: 0, frame: &frame };
+        let entry = Entry { channel: "c", epoch: "e", offset: offset + 1, time: 0, name: b"", frame: &frame };
         match store.append(&[entry]) {
             Ok(()) => offset += 1,
             Err(error) => break error,
@@ -156,7 +180,14 @@ fn fill_up(folder: &Path, make_room: impl FnOnce()) {
     make_room();
     append(&mut store, "d", 1..=100);
     store
-        .append(&[Entry { channel: "c", epoch: "e", offset: offset + 1, time: 0, frame: b"later" }])
+        .append(&[Entry {
+            channel: "c",
+            epoch: "e",
+            offset: offset + 1,
+            time: 0,
+            name: b"",
+            frame: b"later",
+        }])
         .unwrap();
     drop(store);
 

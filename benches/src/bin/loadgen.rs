@@ -17,7 +17,9 @@
 use std::error::Error;
 use std::time::Duration;
 
-use pulse_bench::{Comeback, Cores, Dialect, FanOut, Flood, Server, Storm, Turnover, blast};
+use pulse_bench::{
+    Acked, AckedResult, Comeback, Cores, Dialect, FanOut, Flood, Server, Storm, Turnover, blast,
+};
 
 /// One measurement: names and values of its figures.
 type Figures = Vec<(&'static str, f64)>;
@@ -71,6 +73,18 @@ const SCENARIOS: &[Scenario] = &[
         run: comeback,
     },
     Scenario {
+        name: "durable",
+        about: "64 clients publish 100 B and wait for the answers, 64 under way each; in memory, on disk, and on disk with idempotency keys",
+        bun: false,
+        run: durable,
+    },
+    Scenario {
+        name: "durable-one",
+        about: "one client publishes 100 B and waits for the answer each time; in memory, on disk, and on disk with idempotency keys",
+        bun: false,
+        run: durable_one,
+    },
+    Scenario {
         name: "presence",
         about: "64 of 10,000 members leave while 64 others join",
         bun: false,
@@ -109,7 +123,7 @@ impl Contender {
             // As Bun does: a slow reader stays, and misses something.
             "--channels-slow-consumer",
             "drop_oldest",
-            // Nothing is kept where no namespace says so: of the scenarios only the one that needs it has channels in this one.
+            // Nothing is kept where no namespace says so: of the scenarios only those that need it have channels in these.
             "--config",
             HISTORY,
         ];
@@ -320,6 +334,37 @@ fn comeback(server: &Server, _: Dialect) -> Outcome {
         ("ms for half of them", ms(result.fresh_percentile(0.5))),
         ("ms for the slowest", ms(result.fresh_percentile(1.0))),
         ("disordered or repeated", result.disordered as f64),
+    ])
+}
+
+fn durable(server: &Server, _: Dialect) -> Outcome {
+    acked(server, 64, 64)
+}
+
+fn durable_one(server: &Server, _: Dialect) -> Outcome {
+    acked(server, 1, 1)
+}
+
+fn acked(server: &Server, clients: usize, under_way: usize) -> Outcome {
+    let time = Duration::from_secs(3);
+    let load = Acked { clients, under_way, size: 100, namespace: "kept", named: false, time };
+    let kept = load.run(server)?;
+    let safe = Acked { namespace: "safe", ..load }.run(server)?;
+    let named = Acked { namespace: "safe", named: true, ..load }.run(server)?;
+    let ms = |result: &AckedResult, share| result.latency.percentile(share) as f64 / 1e3;
+    Ok(vec![
+        ("in memory: acks a second", kept.rate),
+        ("on disk: acks a second", safe.rate),
+        ("on disk with keys: acks a second", named.rate),
+        ("in memory: p50 ms", ms(&kept, 0.5)),
+        ("on disk: p50 ms", ms(&safe, 0.5)),
+        ("on disk with keys: p50 ms", ms(&named, 0.5)),
+        ("in memory: p99 ms", ms(&kept, 0.99)),
+        ("on disk: p99 ms", ms(&safe, 0.99)),
+        ("on disk with keys: p99 ms", ms(&named, 0.99)),
+        ("in memory: server CPU us", kept.cpu_us),
+        ("on disk: server CPU us", safe.cpu_us),
+        ("on disk with keys: server CPU us", named.cpu_us),
     ])
 }
 

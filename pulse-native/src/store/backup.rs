@@ -220,7 +220,8 @@ pub fn restore(path: &Path, folder: &Path) -> Result<Totals, BackupError> {
     }
     folder.create(|at| {
         let mut store = Store::create(at)?;
-        let mut pieces = Pieces { store: &mut store, channel: None, entries: Vec::new(), bytes: 0 };
+        let mut pieces =
+            Pieces { store: &mut store, channel: None, first: None, entries: Vec::new(), bytes: 0 };
         let totals = read(path, &mut |item| pieces.take(item))?;
         store.close()?;
         Ok(totals)
@@ -340,6 +341,8 @@ struct Pieces<'a> {
     store: &'a mut Store,
     /// Name, epoch and top of the channel whose entries come.
     channel: Option<(String, String, u64)>,
+    /// The offset of the first of them.
+    first: Option<u64>,
     entries: Vec<Kept>,
     bytes: usize,
 }
@@ -352,6 +355,7 @@ impl Pieces<'_> {
                 self.channel = Some((name, epoch, top));
             }
             Item::Entry(entry) => {
+                self.first.get_or_insert(entry.offset);
                 self.bytes += entry.frame.len();
                 self.entries.push(entry);
                 if self.entries.len() >= PIECE_ENTRIES || self.bytes >= PIECE_BYTES {
@@ -373,6 +377,7 @@ impl Pieces<'_> {
                     epoch,
                     offset: *offset,
                     time: *time,
+                    name: b"",
                     frame,
                 })
                 .collect();
@@ -387,7 +392,8 @@ impl Pieces<'_> {
     fn end(&mut self) -> Result<(), BackupError> {
         self.put()?;
         if let Some((channel, epoch, top)) = self.channel.take() {
-            self.store.mark(&channel, &epoch, top)?;
+            let first = self.first.take().unwrap_or(u64::MAX);
+            self.store.mark(&channel, &epoch, first, top)?;
         }
         Ok(())
     }

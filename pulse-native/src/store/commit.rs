@@ -4,9 +4,8 @@ use std::collections::HashMap;
 
 use rusqlite::Transaction;
 
-use super::{
-    Durable, Entry, Fault, Known, Store, StoreError, begun, entry_sum, known_channel, write_channel,
-};
+use super::rows::{ENTRIES, Known, NAMES, begun, forget, known_channel, write_channel};
+use super::{Durable, Entry, Fault, Store, StoreError};
 
 /// One change to a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,12 +19,22 @@ pub enum Change<'a> {
     },
     /// A publication is kept, as by [`Store::append`].
     Append(Entry<'a>),
-    /// What is below this offset goes, as by [`Store::trim`].
+    /// What is below these offsets goes, as by [`Store::trim`].
     Trim {
         /// The channel's name.
         channel: &'a str,
-        /// The lowest offset that stays.
+        /// The lowest offset of which a publication stays.
         below: u64,
+        /// The lowest offset of which a name stays.
+        names_below: u64,
+    },
+    /// The publication of this offset goes if it is there, since a newer one is kept in its place. Its name stays, and so does
+    /// the channel's first offset.
+    Supersede {
+        /// The channel's name.
+        channel: &'a str,
+        /// The publication's offset.
+        offset: u64,
     },
     /// The channel goes, as by [`Store::remove`].
     Remove {
@@ -47,7 +56,10 @@ impl Store {
             changes.iter().try_for_each(|change| match change {
                 Change::Begin { channel, epoch } => begin(transaction, known, channel, epoch, 0),
                 Change::Append(entry) => append(transaction, known, entry),
-                Change::Trim { channel, below } => trim(transaction, known, channel, *below),
+                Change::Trim { channel, below, names_below } => {
+                    trim(transaction, known, channel, *below, *names_below)
+                }
+                Change::Supersede { channel, offset } => supersede(transaction, known, channel, *offset),
                 Change::Remove { channel } => remove(transaction, known, channel),
             })
         })
@@ -60,20 +72,16 @@ pub(super) fn append(
     entry: &Entry<'_>,
 ) -> Result<(), Fault> {
     let channel = begun(transaction, known, entry.channel, entry.epoch)?;
-    let Some(offset) = i64::try_from(entry.offset).ok().filter(|_| entry.offset > channel.top) else {
-        let (name, offset, top) = (entry.channel.to_owned(), entry.offset, channel.top);
+    let Entry { offset, time, .. } = *entry;
+    if offset <= channel.top || i64::try_from(offset).is_err() {
+        let (name, top) = (entry.channel.to_owned(), channel.top);
         return Err(Fault::Other(StoreError::Misordered { channel: name, offset, top }));
-    };
-    let time = entry.time.cast_signed();
-    let sum = entry_sum(channel.id, offset, time, entry.frame);
-    transaction.prepare_cached("INSERT INTO entries VALUES (?, ?, ?, ?, ?)")?.execute((
-        channel.id,
-        offset,
-        time,
-        sum,
-        entry.frame,
-    ))?;
-    channel.top = entry.offset;
+    }
+    ENTRIES.insert(transaction, channel.id, offset, time, entry.frame)?;
+    if !entry.name.is_empty() {
+        NAMES.insert(transaction, channel.id, offset, time, entry.name)?;
+    }
+    channel.top = offset;
     Ok(())
 }
 
@@ -82,15 +90,34 @@ pub(super) fn trim(
     known: &mut HashMap<String, Known>,
     name: &str,
     below: u64,
+    names_below: u64,
 ) -> Result<(), Fault> {
     let Some(channel) = known_channel(transaction, known, name)? else { return Ok(()) };
-    // The row has to know the top by itself before the last entry goes.
-    write_channel(transaction, name, channel)?;
-    let below = i64::try_from(below).unwrap_or(i64::MAX);
-    transaction
-        .prepare_cached("DELETE FROM entries WHERE channel = ? AND offset < ?")?
-        .execute((channel.id, below))?;
+    let below = below.min(channel.top + 1);
+    if below > channel.first {
+        channel.first = below;
+        // The row has to know the top by itself before the last entry goes.
+        write_channel(transaction, name, channel)?;
+        ENTRIES.delete(transaction, channel.id, 0, below - 1)?;
+    }
+    if names_below > 0 {
+        NAMES.delete(transaction, channel.id, 0, names_below - 1)?;
+    }
     Ok(())
+}
+
+fn supersede(
+    transaction: &Transaction<'_>,
+    known: &mut HashMap<String, Known>,
+    name: &str,
+    offset: u64,
+) -> Result<(), Fault> {
+    let Some(channel) = known_channel(transaction, known, name)? else { return Ok(()) };
+    if offset >= channel.top {
+        // As in `trim`. Below it there is an entry that says the top, or the row does already.
+        write_channel(transaction, name, channel)?;
+    }
+    ENTRIES.delete(transaction, channel.id, offset, offset)
 }
 
 pub(super) fn begin(
@@ -115,7 +142,7 @@ pub(super) fn remove(
     name: &str,
 ) -> Result<(), Fault> {
     if let Some(Known { id, .. }) = known_channel(transaction, known, name)? {
-        transaction.execute("DELETE FROM entries WHERE channel = ?", [&*id])?;
+        forget(transaction, *id)?;
         transaction.execute("DELETE FROM channels WHERE id = ?", [&*id])?;
         known.remove(name);
     }

@@ -86,6 +86,11 @@ impl Folder {
         }
     }
 
+    /// Whether the store has a log, with something in it or not.
+    pub(super) fn has_log(&self) -> bool {
+        self.path.join(WAL).exists()
+    }
+
     /// Looks at the files of the store without changing them.
     pub(super) fn examine(&self) -> Result<(), StoreError> {
         let path = self.store();

@@ -1,7 +1,8 @@
-//! Durable history on disk: which publications each channel has, under which epoch, and how far its offsets have come.
+//! Durable history on disk: which publications each channel has, under which epoch, how far its offsets have come, and by which
+//! names repeats of publications are known.
 //!
 //! A store is a folder that one process at a time has open. It knows nothing of the protocol: a channel is a name, an epoch a
-//! string, a publication an offset, a time and bytes. What is to be kept and for how long is for others to say. Why it is
+//! string, a publication an offset, a time and bytes, its name bytes too. What is to be kept and for how long is for others to say. Why it is
 //! SQLite underneath, and the measurements, are in docs/STORAGE.md.
 //!
 //! What [`Store::append`] has returned from is on disk, all of it; what it has failed at is not there, none of it. Calls block
@@ -13,9 +14,12 @@
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let folder = std::env::temp_dir().join(format!("pulse-store-doc-{}", std::process::id()));
 //! let mut store = Store::open(&folder)?;
-//! let entry = |offset, frame| Entry { channel: "chat:lobby", epoch: "e1", offset, time: 1_700_000_000_000, frame };
-//! store.append(&[entry(1, b"hello"), entry(2, b"world")])?;
+//! let entry = |offset, name, frame| Entry {
+//!     channel: "chat:lobby", epoch: "e1", offset, time: 1_700_000_000_000, name, frame,
+//! };
+//! store.append(&[entry(1, b"", b"hello"), entry(2, b"order 17", b"world")])?;
 //! assert_eq!(store.load("chat:lobby", 2, 100)?[0].frame, b"world");
+//! assert_eq!(store.names("chat:lobby", 0, 100)?[0].offset, 2);
 //! # drop(store);
 //! # std::fs::remove_dir_all(folder)?;
 //! # Ok(())
@@ -26,6 +30,8 @@ mod backup;
 mod commit;
 mod error;
 mod folder;
+mod former;
+mod rows;
 mod wal;
 
 use std::collections::HashMap;
@@ -39,22 +45,13 @@ pub use backup::{BackupError, Totals, backup, restore};
 pub use commit::Change;
 pub use error::StoreError;
 use folder::Folder;
+use rows::{CHANNELS, ENTRIES, Known, MAKE_NAMES, MAKE_TABLES, NAMES, Numbered, TABLES, known_of};
 
-/// The version of the format, in the file's `user_version`. A version reads those before it; one after it is refused.
-const FORMAT: u32 = 1;
+/// The version of the format, in the file's `user_version`. Those before it are taken over ([`former`]), those after it refused.
+const FORMAT: u32 = 2;
 
 /// Says in the file's header whose database it is: "Puls".
 const APPLICATION: u32 = 0x5075_6c73;
-
-const TABLES: &str = "
-    CREATE TABLE channels (
-        id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, epoch TEXT NOT NULL, top INTEGER NOT NULL, sum INTEGER NOT NULL
-    ) STRICT;
-    CREATE TABLE entries (
-        channel INTEGER NOT NULL, offset INTEGER NOT NULL, time INTEGER NOT NULL, sum INTEGER NOT NULL, frame BLOB NOT NULL,
-        PRIMARY KEY (channel, offset)
-    ) STRICT, WITHOUT ROWID;
-";
 
 /// After how many pages of 4 KiB the log is copied into the file: 16 MiB. Fewer copy the pages that all channels write to more
 /// often; more make the log longer that has to be read at the next start after a kill.
@@ -72,6 +69,9 @@ pub struct Entry<'a> {
     pub offset: u64,
     /// When it was published, as the caller counts time.
     pub time: u64,
+    /// What a repeat of it is known by, empty for none. It is kept with the publication or not at all, and afterwards each may
+    /// go without the other.
+    pub name: &'a [u8],
     /// The publication itself.
     pub frame: &'a [u8],
 }
@@ -87,6 +87,17 @@ pub struct Kept {
     pub frame: Vec<u8>,
 }
 
+/// What a publication was named, kept or not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Named {
+    /// The publication's number.
+    pub offset: u64,
+    /// When it was published.
+    pub time: u64,
+    /// The name.
+    pub name: Vec<u8>,
+}
+
 /// What a store knows of a channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Channel {
@@ -94,7 +105,8 @@ pub struct Channel {
     pub name: String,
     /// The run of offsets that it is in.
     pub epoch: String,
-    /// The lowest offset that is kept; where nothing is, the one after `top`.
+    /// What a trim has said to be the lowest offset that stays, the highest of them; 1 if none has. There may be holes from there on,
+    /// at this offset as well. It is at most the one after `top`.
     pub first: u64,
     /// The highest offset that this epoch has had, kept or not.
     pub top: u64,
@@ -110,14 +122,6 @@ pub struct Store {
     /// The file, for errors.
     path: PathBuf,
     _folder: Option<Folder>,
-}
-
-/// A channel as writing needs it.
-#[derive(Clone, Debug)]
-struct Known {
-    id: i64,
-    epoch: String,
-    top: u64,
 }
 
 /// What can go wrong within a transaction.
@@ -146,7 +150,7 @@ impl Store {
     ///
     /// # Errors
     /// If another process has it open, if what is there is not a store, is damaged or was written by a newer version, or if the
-    /// system refuses. Nothing is changed then.
+    /// system refuses. Nothing is changed then. What an older version has written is taken over otherwise.
     pub fn open(folder: &Path) -> Result<Self, StoreError> {
         let folder = Folder::make(folder)?;
         if !folder.has_store()? {
@@ -169,53 +173,97 @@ impl Store {
 
     fn open_in(folder: Folder) -> Result<Self, StoreError> {
         folder.examine()?;
-        let mut store = Self::connect(folder.store())?;
-        // SQLite reads the log now, and what it says of the tables is what the rest relies on.
-        let tables = store.ask(|connection| {
-            let mut select =
-                connection.prepare("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name")?;
-            let names = select.query_map((), |row| row.get::<_, String>(0))?;
-            Ok(names.collect::<Result<Vec<_>, _>>()?)
-        })?;
-        if tables != ["channels", "entries"] {
-            return Err(StoreError::corrupt(&store.path, format!("its tables are {tables:?}")));
+        // Until it is known to be whole. Where there is none, SQLite makes an empty one, which is to go again.
+        let keep_log = folder.has_log();
+        let mut store = Self::connect(folder.store(), keep_log)?;
+        // SQLite reads the log now, and what it says of the version and the tables is what the rest relies on.
+        let tables = store.check_format()?;
+        let former = tables == former::TABLES;
+        store.check_structure(&tables[1..])?;
+        if former {
+            store.ask(|connection| former::check(connection, &store.path))?;
         }
-        store.check_structure()?;
         // No change, unless a tool of SQLite's has changed it.
         store.ask(|connection| Ok(connection.pragma_update(None, "journal_mode", "wal")?))?;
         store.keep_log(false)?;
+        if former {
+            let Self { connection, path, .. } = &mut store;
+            former::take_over(connection, path).map_err(|fault| explained(path, fault))?;
+        }
         store._folder = Some(folder);
         Ok(store)
     }
 
+    /// The tables, which are those of this format or of the one before it, as the version says.
+    fn check_format(&self) -> Result<&'static [&'static str], StoreError> {
+        let (version, tables) = self.ask(|connection| {
+            let version: i32 = connection.query_row("PRAGMA user_version", (), |row| row.get(0))?;
+            let mut select =
+                connection.prepare("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name")?;
+            let names = select.query_map((), |row| row.get::<_, String>(0))?;
+            Ok((version.cast_unsigned(), names.collect::<Result<Vec<_>, _>>()?))
+        })?;
+        // The file alone may say something else, while its log has not been copied.
+        let expected: &[&str] = match version {
+            0 => return Err(StoreError::corrupt(&self.path, "it has no version")),
+            1 => &former::TABLES,
+            FORMAT => &TABLES,
+            _ => return Err(StoreError::Newer { path: self.path.clone(), version }),
+        };
+        if tables == expected {
+            Ok(expected)
+        } else {
+            Err(StoreError::corrupt(&self.path, format!("its tables are {tables:?}")))
+        }
+    }
+
     /// Reads the whole file and finds what does not hold together. Entries have checksums, the pages around them have none: without
     /// this, a bit turned in a page's own numbers makes entries disappear without a word.
-    fn check_structure(&self) -> Result<(), StoreError> {
+    fn check_structure(&self, numbered: &[&str]) -> Result<(), StoreError> {
         let found: String = self
             .ask(|connection| Ok(connection.query_row("PRAGMA integrity_check(1)", (), |row| row.get(0))?))?;
-        if found == "ok" { Ok(()) } else { Err(StoreError::corrupt(&self.path, found.replace('\n', " "))) }
+        if found != "ok" {
+            return Err(StoreError::corrupt(&self.path, found.replace('\n', " ")));
+        }
+        // A row whose channel became another number would be missed by nobody, if it is the last one of its channel. This steps
+        // from channel to channel instead of reading all rows.
+        for table in numbered {
+            let stray = self.ask(|connection| {
+                let select = format!(
+                    "WITH RECURSIVE used(id) AS (
+                        SELECT min(channel) FROM {table} UNION ALL
+                        SELECT (SELECT min(channel) FROM {table} WHERE channel > id) FROM used WHERE id IS NOT NULL
+                    ) SELECT id FROM used WHERE id IS NOT NULL AND id NOT IN (SELECT id FROM channels) LIMIT 1"
+                );
+                Ok(connection.query_row(&select, (), |row| row.get::<_, i64>(0)).optional()?)
+            })?;
+            if let Some(id) = stray {
+                let what = format!("{table} are of a channel with the number {id}, and there is none");
+                return Err(StoreError::corrupt(&self.path, what));
+            }
+        }
+        Ok(())
     }
 
     /// Makes a store in a file that exists and is empty.
     fn create(path: &Path) -> Result<Self, StoreError> {
-        let store = Self::connect(path.to_owned())?;
+        let store = Self::connect(path.to_owned(), false)?;
         store.ask(|connection| {
             connection.pragma_update(None, "application_id", APPLICATION)?;
             connection.pragma_update(None, "user_version", FORMAT)?;
             connection.pragma_update(None, "journal_mode", "wal")?;
-            Ok(connection.execute_batch(TABLES)?)
+            connection.execute_batch(MAKE_TABLES)?;
+            Ok(connection.execute_batch(MAKE_NAMES)?)
         })?;
-        store.keep_log(false)?;
         Ok(store)
     }
 
-    fn connect(path: PathBuf) -> Result<Self, StoreError> {
+    fn connect(path: PathBuf, keep_log: bool) -> Result<Self, StoreError> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection =
             Connection::open_with_flags(&path, flags).map_err(|error| StoreError::database(&path, error))?;
         let store = Self { connection, known: HashMap::new(), path, _folder: None };
-        // Until it is known to be whole.
-        store.keep_log(true)?;
+        store.keep_log(keep_log)?;
         store.ask(|connection| {
             // Nobody else may write, so the index of the log needs no file that is shared.
             connection.pragma_update(None, "locking_mode", "exclusive")?;
@@ -242,6 +290,10 @@ impl Store {
     /// # Errors
     /// If the disk takes no more. What was acknowledged is safe all the same.
     pub fn close(self) -> Result<(), StoreError> {
+        // Closing copies the log too, and keeps to itself that it could not.
+        self.ask(|connection| {
+            Ok(connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |row| row.get::<_, bool>(0))?)
+        })?;
         let Self { connection, path, .. } = self;
         connection.close().map_err(|(_, error)| StoreError::database(&path, error))
     }
@@ -257,27 +309,33 @@ impl Store {
         })
     }
 
-    /// Forgets the publications of these channels below the offset that stands beside each. It is on disk with the next
-    /// [`Store::append`] and costs no wait of its own: if a power cut undoes it, it is done again.
+    /// Forgets the publications of these channels below the first offset that stands beside each, and the names of publications
+    /// below the second. It is on disk with the next [`Store::append`] and costs no wait of its own: if a power cut undoes it,
+    /// it is done again.
     ///
     /// # Errors
     /// If the disk is full, or fails.
-    pub fn trim(&mut self, below: &[(&str, u64)]) -> Result<(), StoreError> {
+    pub fn trim(&mut self, below: &[(&str, u64, u64)]) -> Result<(), StoreError> {
         self.change(Durable::Later, |transaction, known| {
-            below.iter().try_for_each(|(name, below)| commit::trim(transaction, known, name, *below))
+            below.iter().try_for_each(|(name, below, names_below)| {
+                commit::trim(transaction, known, name, *below, *names_below)
+            })
         })
     }
 
-    /// Keeps a channel's epoch and top offset where there is no publication to say them. An epoch that the channel is not in
-    /// begins a new run; a top below the channel's changes nothing.
+    /// Keeps a channel's epoch, first and top offset where there is no publication to say them. An epoch that the channel is not
+    /// in begins a new run; a first or top below the channel's changes nothing, and publications below `first` go.
     ///
     /// # Errors
     /// If `top` is no offset, if the disk is full, or if it fails.
-    pub fn mark(&mut self, channel: &str, epoch: &str, top: u64) -> Result<(), StoreError> {
-        self.change(Durable::Now, |transaction, known| commit::begin(transaction, known, channel, epoch, top))
+    pub fn mark(&mut self, channel: &str, epoch: &str, first: u64, top: u64) -> Result<(), StoreError> {
+        self.change(Durable::Now, |transaction, known| {
+            commit::begin(transaction, known, channel, epoch, top)?;
+            commit::trim(transaction, known, channel, first, 0)
+        })
     }
 
-    /// Forgets a channel, its epoch and its top offset as well.
+    /// Forgets a channel, its names, its epoch and its offsets as well.
     ///
     /// # Errors
     /// If the disk is full, or fails.
@@ -314,25 +372,35 @@ impl Store {
     /// # Errors
     /// If one of them is not what was written, or the disk fails.
     pub fn load(&self, channel: &str, from: u64, limit: usize) -> Result<Vec<Kept>, StoreError> {
-        let Some((id, _)) = self.find(channel)? else { return Ok(Vec::new()) };
-        let Ok(from) = i64::try_from(from) else { return Ok(Vec::new()) };
-        self.ask(|connection| {
-            let mut select = connection.prepare_cached(
-                "SELECT offset, time, sum, frame FROM entries WHERE channel = ? AND offset >= ? ORDER BY offset LIMIT ?",
-            )?;
-            let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-            let mut rows = select.query((id, from, limit))?;
-            let mut kept = Vec::new();
-            while let Some(row) = rows.next()? {
-                let (offset, time, frame): (i64, i64, Vec<u8>) = (row.get(0)?, row.get(1)?, row.get(3)?);
-                if row.get::<_, u32>(2)? != entry_sum(id, offset, time, &frame) {
-                    let what = format!("the entry {offset} of channel {channel:?} is not what was written");
-                    return Err(Fault::Other(StoreError::corrupt(&self.path, what)));
-                }
-                kept.push(Kept { offset: offset.cast_unsigned(), time: time.cast_unsigned(), frame });
-            }
-            Ok(kept)
-        })
+        let mut kept = Vec::new();
+        self.each(&ENTRIES, channel, from, limit, |offset, time, frame| {
+            kept.push(Kept { offset, time, frame });
+        })?;
+        Ok(kept)
+    }
+
+    /// The names of a channel's publications from this offset on, in order, `limit` at most.
+    ///
+    /// # Errors
+    /// If one of them is not what was written, or the disk fails.
+    pub fn names(&self, channel: &str, from: u64, limit: usize) -> Result<Vec<Named>, StoreError> {
+        let mut names = Vec::new();
+        self.each(&NAMES, channel, from, limit, |offset, time, name| {
+            names.push(Named { offset, time, name });
+        })?;
+        Ok(names)
+    }
+
+    fn each(
+        &self,
+        table: &Numbered,
+        channel: &str,
+        from: u64,
+        limit: usize,
+        visit: impl FnMut(u64, u64, Vec<u8>),
+    ) -> Result<(), StoreError> {
+        let Some((id, _)) = self.find(channel)? else { return Ok(()) };
+        self.ask(|connection| table.each(connection, &self.path, (id, channel), from, limit, visit))
     }
 
     fn find(&self, name: &str) -> Result<Option<(i64, Channel)>, StoreError> {
@@ -345,9 +413,8 @@ impl Store {
 
     /// A row of [`CHANNELS`].
     fn channel_of(&self, row: &Row<'_>) -> Result<(i64, Channel), Fault> {
-        let (id, name, known) = known_of(row, &self.path)?;
-        let first = row.get::<_, Option<i64>>(6)?.map_or(known.top + 1, i64::cast_unsigned);
-        Ok((id, Channel { name, epoch: known.epoch, first, top: known.top }))
+        let (name, Known { id, epoch, first, top }) = known_of(row, &self.path)?;
+        Ok((id, Channel { name, epoch, first, top }))
     }
 
     fn ask<T>(&self, work: impl FnOnce(&Connection) -> Result<T, Fault>) -> Result<T, StoreError> {
@@ -382,90 +449,4 @@ fn explained(path: &Path, fault: Fault) -> StoreError {
         Fault::Database(error) => StoreError::database(path, error),
         Fault::Other(error) => error,
     }
-}
-
-/// What [`known_of`] and [`Store::channel_of`] read.
-const CHANNELS: &str = "SELECT id, name, epoch, top, sum, \
-    (SELECT max(offset) FROM entries WHERE channel = channels.id), \
-    (SELECT min(offset) FROM entries WHERE channel = channels.id) FROM channels";
-
-fn known_of(row: &Row<'_>, path: &Path) -> Result<(i64, String, Known), Fault> {
-    let (id, name, epoch): (i64, String, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
-    let top: i64 = row.get(3)?;
-    if row.get::<_, u32>(4)? != channel_sum(id, &name, &epoch, top) {
-        let what = format!("what it says of channel {name:?} is not what was written");
-        return Err(Fault::Other(StoreError::corrupt(path, what)));
-    }
-    let top = top.max(row.get::<_, Option<i64>>(5)?.unwrap_or(0)).cast_unsigned();
-    Ok((id, name, Known { id, epoch, top }))
-}
-
-/// A channel for writing, if there is one.
-fn known_channel<'a>(
-    transaction: &Transaction<'_>,
-    known: &'a mut HashMap<String, Known>,
-    name: &str,
-) -> Result<Option<&'a mut Known>, Fault> {
-    if !known.contains_key(name) {
-        let path = transaction.path().map(PathBuf::from).unwrap_or_default();
-        let mut select = transaction.prepare_cached(&format!("{CHANNELS} WHERE name = ?"))?;
-        let found = select.query_row([name], |row| Ok(known_of(row, &path))).optional()?.transpose()?;
-        let Some((_, name, channel)) = found else { return Ok(None) };
-        known.insert(name, channel);
-    }
-    Ok(known.get_mut(name))
-}
-
-/// A channel for writing, in this epoch.
-fn begun<'a>(
-    transaction: &Transaction<'_>,
-    known: &'a mut HashMap<String, Known>,
-    name: &str,
-    epoch: &str,
-) -> Result<&'a mut Known, Fault> {
-    let id = match known_channel(transaction, known, name)? {
-        Some(channel) if channel.epoch == epoch => None,
-        Some(channel) => {
-            transaction.execute("DELETE FROM entries WHERE channel = ?", [channel.id])?;
-            Some(channel.id)
-        }
-        None => {
-            Some(transaction.query_row("SELECT ifnull(max(id), 0) + 1 FROM channels", (), |row| row.get(0))?)
-        }
-    };
-    if let Some(id) = id {
-        let channel = Known { id, epoch: epoch.to_owned(), top: 0 };
-        write_channel(transaction, name, &channel)?;
-        known.insert(name.to_owned(), channel);
-    }
-    Ok(known.get_mut(name).expect("it was found or has just been put there"))
-}
-
-fn write_channel(transaction: &Transaction<'_>, name: &str, channel: &Known) -> Result<(), Fault> {
-    let Known { id, epoch, top } = channel;
-    let top = top.cast_signed();
-    transaction.prepare_cached("INSERT OR REPLACE INTO channels VALUES (?, ?, ?, ?, ?)")?.execute((
-        id,
-        name,
-        epoch,
-        top,
-        channel_sum(*id, name, epoch, top),
-    ))?;
-    Ok(())
-}
-
-// SQLite keeps no checksums of what is in its file: a bit that the disk turns would be given back as it is.
-
-fn entry_sum(channel: i64, offset: i64, time: i64, frame: &[u8]) -> u32 {
-    sum(&[&channel.to_be_bytes(), &offset.to_be_bytes(), &time.to_be_bytes(), frame])
-}
-
-fn channel_sum(id: i64, name: &str, epoch: &str, top: i64) -> u32 {
-    sum(&[&id.to_be_bytes(), name.as_bytes(), &[0], epoch.as_bytes(), &top.to_be_bytes()])
-}
-
-fn sum(parts: &[&[u8]]) -> u32 {
-    let mut sum = crc32fast::Hasher::new();
-    parts.iter().for_each(|part| sum.update(part));
-    sum.finalize()
 }

@@ -70,7 +70,14 @@ pub fn append(store: &mut Store, channel: &str, offsets: impl IntoIterator<Item 
         offsets.into_iter().map(|offset| (offset, frame(channel, offset))).collect();
     let entries: Vec<Entry<'_>> = frames
         .iter()
-        .map(|(offset, frame)| Entry { channel, epoch: "e", offset: *offset, time: offset + 1_000, frame })
+        .map(|(offset, frame)| Entry {
+            channel,
+            epoch: "e",
+            offset: *offset,
+            time: offset + 1_000,
+            name: b"",
+            frame,
+        })
         .collect();
     store.append(&entries).unwrap();
 }
@@ -86,4 +93,48 @@ pub fn kept(store: &Store, channel: &str) -> Vec<u64> {
         );
     }
     kept.iter().map(|one| one.offset).collect()
+}
+
+/// A channel in a store of format 1: its name, its epoch, the top that its row says, and offsets and frames.
+pub type Former<'a> = (&'a str, &'a str, u64, &'a [(u64, Vec<u8>)]);
+
+/// Makes a store as format 1 was. It is in the log for the most part until the connection is dropped.
+pub fn former(folder: &Path, channels: &[Former<'_>]) -> rusqlite::Connection {
+    let sum = |parts: &[&[u8]]| {
+        let mut sum = crc32fast::Hasher::new();
+        parts.iter().for_each(|part| sum.update(part));
+        sum.finalize()
+    };
+    let connection = rusqlite::Connection::open(folder.join(FILE)).unwrap();
+    connection.pragma_update(None, "locking_mode", "exclusive").unwrap();
+    connection.pragma_update(None, "application_id", 0x5075_6c73).unwrap();
+    connection.pragma_update(None, "user_version", 1).unwrap();
+    connection.pragma_update(None, "journal_mode", "wal").unwrap();
+    connection
+        .execute_batch(
+            "
+    CREATE TABLE channels (
+        id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, epoch TEXT NOT NULL, top INTEGER NOT NULL, sum INTEGER NOT NULL
+    ) STRICT;
+    CREATE TABLE entries (
+        channel INTEGER NOT NULL, offset INTEGER NOT NULL, time INTEGER NOT NULL, sum INTEGER NOT NULL, frame BLOB NOT NULL,
+        PRIMARY KEY (channel, offset)
+    ) STRICT, WITHOUT ROWID;
+    BEGIN",
+        )
+        .unwrap();
+    for (id, (name, epoch, top, entries)) in (1_i64..).zip(channels) {
+        let key = id.to_be_bytes();
+        let checksum = sum(&[&key, name.as_bytes(), &[0], epoch.as_bytes(), &top.to_be_bytes()]);
+        let mut insert = connection.prepare_cached("INSERT INTO channels VALUES (?, ?, ?, ?, ?)").unwrap();
+        insert.execute((id, name, epoch, top.cast_signed(), checksum)).unwrap();
+        let mut insert = connection.prepare_cached("INSERT INTO entries VALUES (?, ?, ?, ?, ?)").unwrap();
+        for (offset, frame) in *entries {
+            let time = offset + 1_000;
+            let checksum = sum(&[&key, &offset.to_be_bytes(), &time.to_be_bytes(), frame]);
+            insert.execute((id, offset.cast_signed(), time.cast_signed(), checksum, frame)).unwrap();
+        }
+    }
+    connection.execute_batch("COMMIT").unwrap();
+    connection
 }
