@@ -446,6 +446,25 @@ mod tests {
     }
 
     #[test]
+    fn the_oldest_gives_way_and_with_it_the_places_behind_it_that_are_empty() {
+        let bounds = Bounds { per_key: true, ..BOUNDS };
+        let mut history = History::new(1, 0);
+        for (offset, key) in (1..).zip(["a", "b", "c", "b"]) {
+            let item = Item { offset, frame: b"x", key: Some(key), version: None };
+            history.push(Time(offset), &item, &bounds);
+        }
+        let cost = HISTORY_OVERHEAD + 2;
+        assert_eq!(history.size(), Size { count: 3, bytes: 3 * cost });
+        history.give_way();
+        assert_eq!((history.size(), history.floor()), (Size { count: 2, bytes: 2 * cost }, 1));
+        assert_eq!(history.oldest(), Some(Time(3)), "the place of the first b is none");
+        history.give_way();
+        history.give_way();
+        assert_eq!((history.size(), history.oldest()), (Size::default(), None));
+        assert_eq!((history.floor(), history.keys.len()), (4, 0));
+    }
+
+    #[test]
     fn one_that_is_larger_than_all_may_be_takes_everything_along() {
         let history = kept(&[1, 1, 1_000]);
         assert_eq!((history.floor(), history.bytes), (3, 0));
