@@ -30,6 +30,13 @@ pub(crate) struct Bounds {
     pub(crate) window_ms: u64,
 }
 
+/// How much something is, in pieces and in bytes with an overhead for each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Size {
+    pub(crate) count: usize,
+    pub(crate) bytes: usize,
+}
+
 /// A publication that is to be kept.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Item<'a> {
@@ -177,6 +184,20 @@ impl History {
         {
             self.drop_oldest();
         }
+        self.shrink();
+    }
+
+    /// Drops the oldest, whatever the bounds allow.
+    pub(crate) fn give_way(&mut self) {
+        self.drop_oldest();
+        while self.entries.front().is_some_and(Entry::is_empty) {
+            self.drop_oldest();
+        }
+        self.shrink();
+    }
+
+    /// Gives memory back that is not needed any more.
+    fn shrink(&mut self) {
         // A channel that was busy once must not keep its memory for ever.
         if self.entries.capacity() > 64 && self.entries.len() < self.entries.capacity() / 8 {
             self.entries.shrink_to(2 * self.entries.len());
@@ -225,7 +246,7 @@ impl History {
         let Some(skipped) = usize::try_from(count).ok().and_then(|count| count.checked_sub(1)) else {
             return if count == 0 { top } else { self.floor };
         };
-        let kept = self.entries.len() - self.num_empty;
+        let kept = self.size().count;
         let first = if skipped >= kept {
             None
         } else if self.num_empty == 0 {
@@ -246,6 +267,16 @@ impl History {
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u64, Time, &[u8])> {
         let kept = self.entries.iter().filter(|entry| !entry.is_empty());
         kept.map(|entry| (entry.offset, entry.at, &*entry.frame))
+    }
+
+    /// Publications that are kept, with [`HISTORY_OVERHEAD`] for each.
+    pub(crate) fn size(&self) -> Size {
+        Size { count: self.entries.len() - self.num_empty, bytes: self.bytes }
+    }
+
+    /// Bytes of the newest one, 0 if nothing is kept.
+    pub(crate) fn newest_bytes(&self) -> usize {
+        self.entries.back().map_or(0, Entry::cost)
     }
 
     /// When the oldest was published.
@@ -412,6 +443,25 @@ mod tests {
         assert_eq!(history.floor(), 1, "not to the age's last moment, but by then");
         history.trim(Time(0).after_ms(1_400), &BOUNDS);
         assert_eq!((history.floor(), history.oldest(), history.bytes), (4, None, 0));
+    }
+
+    #[test]
+    fn the_oldest_gives_way_and_with_it_the_places_behind_it_that_are_empty() {
+        let bounds = Bounds { per_key: true, ..BOUNDS };
+        let mut history = History::new(1, 0);
+        for (offset, key) in (1..).zip(["a", "b", "c", "b"]) {
+            let item = Item { offset, frame: b"x", key: Some(key), version: None };
+            history.push(Time(offset), &item, &bounds);
+        }
+        let cost = HISTORY_OVERHEAD + 2;
+        assert_eq!(history.size(), Size { count: 3, bytes: 3 * cost });
+        history.give_way();
+        assert_eq!((history.size(), history.floor()), (Size { count: 2, bytes: 2 * cost }, 1));
+        assert_eq!(history.oldest(), Some(Time(3)), "the place of the first b is none");
+        history.give_way();
+        history.give_way();
+        assert_eq!((history.size(), history.oldest()), (Size::default(), None));
+        assert_eq!((history.floor(), history.keys.len()), (4, 0));
     }
 
     #[test]

@@ -12,7 +12,8 @@ use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 
 use crate::Time;
-use crate::limits::REPEATS;
+use crate::history::Size;
+use crate::limits::{NAME_OVERHEAD, REPEATS};
 
 /// What became of a publication.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +29,7 @@ pub(crate) struct Fate {
 pub(crate) struct Repeats {
     hasher: FixedState,
     records: VecDeque<Record>,
+    bytes: usize,
     /// How many records came before the first of `records`.
     gone: u64,
     /// By name: how many records came before it.
@@ -47,6 +49,7 @@ impl Repeats {
         Self {
             hasher: FixedState::with_seed(seed),
             records: VecDeque::new(),
+            bytes: 0,
             gone: 0,
             names: HashTable::new(),
         }
@@ -66,7 +69,8 @@ impl Repeats {
         }
         let at = self.gone + self.records.len() as u64;
         self.records.push_back(Record { at: now, name: name.into(), fate });
-        let Self { hasher, records, gone, names } = self;
+        self.bytes += name.len() + NAME_OVERHEAD;
+        let Self { hasher, records, gone, names, .. } = self;
         let hash = |at: &u64| hasher.hash_one(&*records[(*at - *gone) as usize].name);
         names.insert_unique(hash(&at), at, hash);
     }
@@ -76,10 +80,21 @@ impl Repeats {
         while self.records.front().is_some_and(|oldest| oldest.at.after_ms(window_ms) <= now) {
             self.pop();
         }
+        self.shrink();
+    }
+
+    /// Forgets the oldest, whatever its window says.
+    pub(crate) fn give_way(&mut self) {
+        self.pop();
+        self.shrink();
+    }
+
+    /// Gives memory back that is not needed any more.
+    fn shrink(&mut self) {
         // A channel that was busy once must not keep its memory for ever.
         if self.records.capacity() > 64 && self.records.len() < self.records.capacity() / 8 {
             self.records.shrink_to(2 * self.records.len());
-            let Self { hasher, records, gone, names } = self;
+            let Self { hasher, records, gone, names, .. } = self;
             names.shrink_to(2 * records.len(), |at| hasher.hash_one(&*records[(*at - *gone) as usize].name));
         }
     }
@@ -88,12 +103,18 @@ impl Repeats {
         let Some(oldest) = self.records.front() else { return };
         let (hash, gone) = (self.hasher.hash_one(&*oldest.name), self.gone);
         self.names.find_entry(hash, |at| *at == gone).expect("a record is in the table by its name").remove();
+        self.bytes -= oldest.name.len() + NAME_OVERHEAD;
         self.records.pop_front();
         self.gone += 1;
     }
 
     fn record(&self, at: u64) -> &Record {
         &self.records[(at - self.gone) as usize]
+    }
+
+    /// Names that are known, with [`NAME_OVERHEAD`] for each.
+    pub(crate) fn size(&self) -> Size {
+        Size { count: self.records.len(), bytes: self.bytes }
     }
 
     /// When the oldest was noted.

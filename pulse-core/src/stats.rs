@@ -2,7 +2,7 @@
 
 use crate::wire::{CLOSES, ERRORS};
 
-/// What a router counted since it was made. Everything but the last five only rises.
+/// What a router counted since it was made. Everything but the last eight only rises.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
     /// Frames received from clients.
@@ -23,6 +23,10 @@ pub struct Stats {
     pub dropped: u64,
     /// Publications not delivered because another router was, counted once for each receiver.
     pub dropped_between: u64,
+    /// Publications that history has dropped because all channels together kept too much.
+    pub history_evicted: u64,
+    /// Idempotency keys that are not known any more for the same reason.
+    pub history_keys_evicted: u64,
     /// `error` frames sent, by the row of the table [`ERRORS`].
     pub errors: [u64; ERRORS.len()],
     /// Connections that the router has ended, by the row of the table [`CLOSES`].
@@ -35,6 +39,12 @@ pub struct Stats {
     pub channels: u64,
     /// Members in their presence now.
     pub members: u64,
+    /// Publications that channels keep now.
+    pub history_publications: u64,
+    /// Idempotency keys that channels know now.
+    pub history_keys: u64,
+    /// Bytes of both, with an overhead for each.
+    pub history_bytes: u64,
     /// Bytes that wait in queues now, for connections that take nothing.
     pub backlog_bytes: u64,
 }

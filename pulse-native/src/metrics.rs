@@ -55,7 +55,7 @@ pub struct ShardMetrics {
 
 impl ShardMetrics {
     /// Publishes what the router counted, and how many bytes the sockets have not taken yet. Once a turn is enough: about
-    /// fifty plain stores.
+    /// sixty plain stores.
     pub fn store(&self, stats: &Stats, unsent: usize) {
         for (shared, metric) in self.plain.iter().zip(&PLAIN) {
             shared.store((metric.of)(stats), Relaxed);
@@ -207,10 +207,11 @@ const fn labelled(
 
 const FRAMES: &str = "Frames from and to clients, each counted once for each receiver";
 const DROPPED: &str = "Publications not delivered, each counted once for each receiver";
+const EVICTED: &str = "What history has dropped because all channels together kept too much";
 const BYTES: &str = "Bytes of these frames, their length prefixes included";
 
 /// Metrics of one name are neighbours: they are one family.
-static PLAIN: [Metric; 14] = [
+static PLAIN: [Metric; 19] = [
     counter("pulse_connections", "Connections opened", |stats| stats.opened),
     gauge("pulse_connections_active", "Connections open now", |stats| stats.connections),
     labelled("pulse_messages", ("direction", "in"), FRAMES, |stats| stats.frames_in),
@@ -224,6 +225,13 @@ static PLAIN: [Metric; 14] = [
     labelled("pulse_dropped", ("reason", "slow_consumer"), DROPPED, |stats| stats.dropped),
     labelled("pulse_dropped", ("reason", "shard_behind"), DROPPED, |stats| stats.dropped_between),
     gauge("pulse_presence_members", "Members of channels now", |stats| stats.members),
+    gauge("pulse_history_publications", "Publications that channels keep now", |stats| {
+        stats.history_publications
+    }),
+    gauge("pulse_history_keys", "Idempotency keys that channels know now", |stats| stats.history_keys),
+    gauge("pulse_history_bytes", "Bytes of both, with an overhead for each", |stats| stats.history_bytes),
+    labelled("pulse_history_evicted", ("kind", "publication"), EVICTED, |stats| stats.history_evicted),
+    labelled("pulse_history_evicted", ("kind", "key"), EVICTED, |stats| stats.history_keys_evicted),
     gauge("pulse_queue_bytes", "Bytes queued now for connections that take nothing", |stats| {
         stats.backlog_bytes
     }),
@@ -415,6 +423,11 @@ mod tests {
             dropped_between: 13,
             members: 14,
             backlog_bytes: 15,
+            history_publications: 19,
+            history_keys: 20,
+            history_bytes: 21,
+            history_evicted: 22,
+            history_keys_evicted: 23,
             ..Stats::default()
         };
         stats.errors[1] = 12;
@@ -463,6 +476,11 @@ mod tests {
             "pulse_dropped_total{reason=\"shard_behind\"} 26",
             "pulse_presence_members 28",
             "pulse_queue_bytes 30",
+            "pulse_history_publications 38",
+            "pulse_history_keys 40",
+            "pulse_history_bytes 42",
+            "pulse_history_evicted_total{kind=\"publication\"} 44",
+            "pulse_history_evicted_total{kind=\"key\"} 46",
             "pulse_unsent_bytes 35",
             &format!("pulse_disconnects_total{{type=\"{}\"}} 32", CLOSES[2].name),
             "pulse_refused_total{reason=\"origin\"} 2",

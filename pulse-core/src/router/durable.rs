@@ -300,7 +300,7 @@ impl Router {
         (entry.epoch, entry.offset) = (epoch, top);
         let times = ages(self.now, publications.iter().map(|(time, _)| *time));
         let items: Vec<_> = times.zip(items).collect();
-        let superseded = self.histories.restore(at, below, &items);
+        let superseded = self.histories.restore(at, self.now.mono, below, &items);
         let times = ages(self.now, names.iter().map(|(_, time, _)| *time));
         for (time, &(offset, _, name)) in times.zip(names) {
             // After a clock was set back, the window of an earlier one may not be over.
@@ -387,6 +387,14 @@ impl Router {
                 Record::Trimmed { channel: name, first, named }.encode(&mut self.storing.records);
             }
         }
+    }
+
+    /// What the host is to store next, with what of it has given way since.
+    pub(super) fn poll_store(&mut self) -> Option<Effect> {
+        while let Some(channel) = self.histories.take_untold() {
+            self.store_trimming(channel);
+        }
+        self.storing.poll()
     }
 
     /// At home: the publication of this number is not kept any more, a newer one of its key is.

@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 
 use hashbrown::HashMap;
 
-use crate::history::{Bounds, EpochText, History, Item, Lost};
+use crate::history::{Bounds, EpochText, History, Item, Lost, Size};
 use crate::limits::{HISTORY_PAGE, HISTORY_PAGE_BYTES, HISTORY_PAGE_DEFAULT, HISTORY_SWEEP_MS};
 use crate::peer::{Asked, HistoryQuery, PeerMessage};
 use crate::queue::Meta;
@@ -15,6 +15,7 @@ use crate::repeats::{Fate, Repeats};
 use crate::wire::{self, Ack, ErrorCode, Frame, Point, Publications, Publish};
 use crate::{Answer, BadParcel, Dialect, Request, Time};
 
+use super::bound::{Bound, Piece};
 use super::publications::{Source, first};
 use super::requests::{Flow, judge};
 use super::{Router, Slot};
@@ -28,6 +29,10 @@ pub(super) struct Histories {
     /// Channels that nobody needed when they were last looked at, and since when: those that live on for their history alone,
     /// but none with publications on disk. The first gives way where a channel is to be made and there is no room.
     vacant: BTreeSet<(Time, u32)>,
+    /// What all of them keep together.
+    bound: Bound,
+    /// Channels on disk of which something gave way, and of which the store was not told.
+    untold: BTreeSet<u32>,
     /// Keys the hashes of names that clients give.
     seed: u64,
 }
@@ -45,6 +50,8 @@ struct Kept {
     stored_from: Option<Matters>,
     /// The highest number whose publication had a name.
     last_named: u64,
+    /// Its entries among those that keep the oldest, by [`Piece`].
+    listed: [Option<Time>; 2],
 }
 
 /// From which numbers on publications and their names matter.
@@ -55,6 +62,37 @@ pub(super) struct Matters {
 }
 
 impl Kept {
+    fn size(&self, piece: Piece) -> Size {
+        match piece {
+            Piece::Publication => self.history.size(),
+            Piece::Name => self.repeats.as_ref().map(|repeats| repeats.size()).unwrap_or_default(),
+        }
+    }
+
+    fn oldest(&self, piece: Piece) -> Option<Time> {
+        match piece {
+            Piece::Publication => self.history.oldest(),
+            Piece::Name => self.repeats.as_ref()?.oldest(),
+        }
+    }
+
+    /// Drops the oldest piece.
+    fn give_way(&mut self, piece: Piece) {
+        match piece {
+            Piece::Publication => self.history.give_way(),
+            Piece::Name => {
+                if let Some(repeats) = &mut self.repeats {
+                    repeats.give_way();
+                }
+                self.free_repeats();
+            }
+        }
+    }
+
+    fn free_repeats(&mut self) {
+        self.repeats.take_if(|repeats| repeats.oldest().is_none());
+    }
+
     /// When the channel is forgotten if nobody needs it until then: after as long as it keeps anything, be it names.
     fn over(&self) -> Option<Time> {
         let over = self.vacant?.after_ms(self.bounds.ttl_ms);
@@ -64,11 +102,14 @@ impl Kept {
 }
 
 impl Histories {
-    pub(super) fn new(seed: u64) -> Self {
+    /// `bytes` is what all channels may keep together.
+    pub(super) fn new(seed: u64, bytes: usize) -> Self {
         Self {
             by_channel: HashMap::with_hasher(foldhash::fast::FixedState::default()),
             alarms: BTreeSet::new(),
             vacant: BTreeSet::new(),
+            bound: Bound::new(bytes),
+            untold: BTreeSet::new(),
             seed,
         }
     }
@@ -87,6 +128,7 @@ impl Histories {
             vacant: None,
             stored_from: stores.then_some(Matters { first: 1, named: 1 }),
             last_named: 0,
+            listed: [None; 2],
         };
         self.by_channel.insert(channel, kept);
     }
@@ -99,31 +141,66 @@ impl Histories {
         if let Some(since) = kept.vacant {
             self.vacant.remove(&(since, channel));
         }
+        for piece in Piece::ALL {
+            self.bound.count(piece, kept.size(piece), Size::default());
+            if let Some(listed) = kept.listed[piece as usize] {
+                self.bound.unlist(piece, listed, channel);
+            }
+        }
+    }
+
+    /// How much all channels keep.
+    pub(super) fn size(&self, piece: Piece) -> Size {
+        self.bound.size(piece)
+    }
+
+    /// How many pieces have given way because all channels together kept too much.
+    pub(super) fn gone(&self, piece: Piece) -> u64 {
+        self.bound.gone(piece)
     }
 
     /// A channel's history as of now.
     pub(super) fn get(&mut self, channel: u32, now: Time) -> &History {
-        let kept = self.of(channel);
-        kept.history.trim(now, &kept.bounds);
-        &kept.history
+        self.change(channel, |kept| kept.history.trim(now, &kept.bounds));
+        &self.of(channel).history
     }
 
     /// Keeps the channel's newest publication, of this time. Returns the number of the one whose place it takes, if any.
     pub(super) fn push(&mut self, channel: u32, now: Time, item: &Item<'_>) -> Option<u64> {
-        let kept = self.of(channel);
-        let before = kept.history.push(now, item, &kept.bounds);
-        if kept.alarm.is_none() {
+        let before = self.keep(channel, now, item);
+        self.make_room();
+        if self.of(channel).alarm.is_none() {
             self.wake(channel, now);
+        }
+        before
+    }
+
+    /// As `push`, but what other channels keep does not give way.
+    fn keep(&mut self, channel: u32, now: Time, item: &Item<'_>) -> Option<u64> {
+        let (room, seed) = (self.bound.bytes(), self.seed);
+        let (before, gone) = self.change(channel, |kept| {
+            let before = kept.history.push(now, item, &kept.bounds);
+            if kept.history.newest_bytes() <= room {
+                return (before, 0);
+            }
+            // One that is larger than all may be takes its channel along, and no other.
+            let gone = kept.history.size().count;
+            kept.history = History::new(seed, item.offset);
+            (before, gone)
+        });
+        if gone > 0 {
+            self.note_gone(channel, Piece::Publication, gone);
         }
         before
     }
 
     /// What became of the publication of this name, if the channel knows it as of now.
     pub(super) fn fate(&mut self, channel: u32, now: Time, name: &[u8]) -> Option<Fate> {
-        let Kept { repeats, bounds, .. } = self.of(channel);
-        let repeats = repeats.as_mut()?;
-        repeats.trim(now, bounds.window_ms);
-        repeats.get(name)
+        self.change(channel, |Kept { repeats, bounds, .. }| {
+            let repeats = repeats.as_mut()?;
+            repeats.trim(now, bounds.window_ms);
+            repeats.get(name)
+        })
     }
 
     /// Notes what became of a publication, as of this time; its name is not known.
@@ -136,8 +213,11 @@ impl Histories {
         if kept.bounds.window_ms == 0 {
             return;
         }
-        kept.repeats.get_or_insert_with(|| Box::new(Repeats::new(seed))).push(now, name, fate);
-        if kept.alarm.is_none() {
+        self.change(channel, |kept| {
+            kept.repeats.get_or_insert_with(|| Box::new(Repeats::new(seed))).push(now, name, fate);
+        });
+        self.make_room();
+        if self.of(channel).alarm.is_none() {
             self.wake(channel, now);
         }
     }
@@ -164,9 +244,15 @@ impl Histories {
         Some(old.last().map_or_else(|| history.floor(), |(offset, ..)| offset))
     }
 
-    /// Takes over what a channel keeps behind the number `floor`, with its ages, the oldest first. Where this router keeps every
+    /// Takes over, as of now, what a channel keeps behind the number `floor`, with its ages, the oldest first. Where this router keeps every
     /// publication, what lies before a hole is not kept. Returns the numbers of those whose places later ones have taken.
-    pub(super) fn restore(&mut self, channel: u32, floor: u64, items: &[(Time, Item<'_>)]) -> Vec<u64> {
+    pub(super) fn restore(
+        &mut self,
+        channel: u32,
+        now: Time,
+        floor: u64,
+        items: &[(Time, Item<'_>)],
+    ) -> Vec<u64> {
         let seed = self.seed;
         let kept = self.of(channel);
         let (mut floor, mut from) = (floor, 0);
@@ -178,8 +264,13 @@ impl Histories {
                 }
             }
         }
-        kept.history = History::new(seed, floor);
-        items[from..].iter().filter_map(|(at, item)| self.push(channel, *at, item)).collect()
+        self.change(channel, |kept| kept.history = History::new(seed, floor));
+        let superseded =
+            items[from..].iter().filter_map(|(at, item)| self.keep(channel, *at, item)).collect();
+        // Only now: what does not stay here must not drive out what others keep.
+        self.make_room();
+        self.wake(channel, now);
+        superseded
     }
 
     /// Nobody needs the channel, as of now. `is_empty` if nothing was ever published in it.
@@ -217,6 +308,11 @@ impl Histories {
         (kept.stored_from.replace(matters) != Some(matters)).then_some(matters)
     }
 
+    /// A channel on disk of which something gave way to others; it is to be told now.
+    pub(super) fn take_untold(&mut self) -> Option<u32> {
+        self.untold.pop_first()
+    }
+
     /// The channel that nobody has needed for the longest time; it is not listed any more.
     pub(super) fn take_vacant(&mut self) -> Option<u32> {
         let (_, channel) = self.vacant.pop_first()?;
@@ -228,15 +324,15 @@ impl Histories {
     fn due(&mut self, now: Time) -> Option<(u32, bool)> {
         let (at, channel) = *self.alarms.first().filter(|(at, _)| *at <= now)?;
         self.alarms.remove(&(at, channel));
-        let kept = self.of(channel);
-        kept.alarm = None;
-        kept.history.trim(now, &kept.bounds);
-        if let Some(repeats) = &mut kept.repeats {
-            repeats.trim(now, kept.bounds.window_ms);
-            if repeats.oldest().is_none() {
-                kept.repeats = None;
+        self.change(channel, |kept| {
+            kept.alarm = None;
+            kept.history.trim(now, &kept.bounds);
+            if let Some(repeats) = &mut kept.repeats {
+                repeats.trim(now, kept.bounds.window_ms);
             }
-        }
+            kept.free_repeats();
+        });
+        let kept = self.of(channel);
         let over = kept.over().is_some_and(|over| over <= now);
         if over {
             let since = kept.vacant.take().expect("it was found above");
@@ -261,6 +357,50 @@ impl Histories {
         }
         if let Some(alarm) = alarm {
             self.alarms.insert((alarm, channel));
+        }
+    }
+
+    /// Changes what a channel keeps. All that does so goes this way, since it is counted.
+    #[inline]
+    fn change<T>(&mut self, channel: u32, change: impl FnOnce(&mut Kept) -> T) -> T {
+        let Self { by_channel, bound, .. } = self;
+        let kept = by_channel.get_mut(&channel).expect("a channel that keeps history is known");
+        let before = Piece::ALL.map(|piece| kept.size(piece));
+        let result = change(kept);
+        for (piece, before) in Piece::ALL.into_iter().zip(before) {
+            bound.count(piece, before, kept.size(piece));
+            if kept.listed[piece as usize].is_none()
+                && let Some(oldest) = kept.oldest(piece)
+            {
+                kept.listed[piece as usize] = Some(oldest);
+                bound.list(piece, oldest, channel);
+            }
+        }
+        result
+    }
+
+    /// Drops the oldest of what all channels keep, as long as that is too much.
+    fn make_room(&mut self) {
+        while let Some(piece) = self.bound.excess() {
+            let (listed, channel) = self.bound.pop(piece).expect("who keeps anything is listed");
+            let kept = self.of(channel);
+            kept.listed[piece as usize] = None;
+            let is_oldest = kept.oldest(piece) == Some(listed);
+            self.change(channel, |kept| {
+                if is_oldest {
+                    kept.give_way(piece);
+                }
+            });
+            if is_oldest {
+                self.note_gone(channel, piece, 1);
+            }
+        }
+    }
+
+    fn note_gone(&mut self, channel: u32, piece: Piece, count: usize) {
+        self.bound.give_way(piece, count);
+        if self.stores(channel) {
+            self.untold.insert(channel);
         }
     }
 

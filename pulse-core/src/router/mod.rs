@@ -5,6 +5,7 @@
 //! decides which bytes go to whom (with `lists`; `backlog` has what waits), `timer` when a silent connection is looked at.
 
 mod backlog;
+mod bound;
 mod commands;
 mod durable;
 mod fanout;
@@ -45,6 +46,7 @@ use crate::{
     Stats, Ticket, Time, limits,
 };
 
+use bound::Piece;
 use durable::Storing;
 use fanout::Fanout;
 use history::Histories;
@@ -174,6 +176,8 @@ impl Router {
             let bound = config.limits.peer_bytes as usize;
             outboxes.resize_with(shards.count.into(), || Outbox::new(bound));
         }
+        let history_bytes = config.limits.history_bytes.div_ceil(shards.count.into());
+        let history_bytes = usize::try_from(history_bytes).unwrap_or(usize::MAX);
         Self {
             rulebook: Rulebook::new(config.rules, config.namespaces.clone()),
             random,
@@ -186,7 +190,7 @@ impl Router {
             joining: HashMap::with_hasher(foldhash::fast::FixedState::default()),
             crowds: Crowds::new(),
             // Of the same randomness, but not the hash that places channels.
-            histories: Histories::new(mix(!hash_key)),
+            histories: Histories::new(mix(!hash_key), history_bytes),
             replays: Replays::default(),
             storing: Storing::new(config.limits.peer_bytes as usize),
             outboxes,
@@ -359,7 +363,7 @@ impl Router {
         while let Some(slot) = self.fanout.poll_drained() {
             self.ask_to_close(slot);
         }
-        self.effects.pop_front().or_else(|| self.poll_parcel()).or_else(|| self.storing.poll())
+        self.effects.pop_front().or_else(|| self.poll_parcel()).or_else(|| self.poll_store())
     }
 
     /// When [`advance`](Self::advance) is due at the latest; `None` while nothing can fall due.
@@ -380,10 +384,16 @@ impl Router {
     #[must_use]
     pub fn stats(&self) -> Stats {
         let fanout::Counters { frames, bytes, dropped } = self.fanout.counters;
+        let [publications, names] = Piece::ALL.map(|piece| self.histories.size(piece));
         Stats {
             frames_out: frames,
             bytes_out: bytes,
             dropped,
+            history_evicted: self.histories.gone(Piece::Publication),
+            history_keys_evicted: self.histories.gone(Piece::Name),
+            history_publications: publications.count as u64,
+            history_keys: names.count as u64,
+            history_bytes: (publications.bytes + names.bytes) as u64,
             channels: self.channels.num_home() as u64,
             members: self.crowds.members,
             backlog_bytes: self.fanout.backlog_bytes() as u64,

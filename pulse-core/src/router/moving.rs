@@ -270,7 +270,7 @@ impl Router {
                 let at = |age: u64| Time(now.0.saturating_sub(age));
                 let items: Vec<_> = kept.into_iter().map(|Kept { age, item }| (at(age), item)).collect();
                 // What was exported is the newest of each key already.
-                let _ = self.histories.restore(channel, floor, &items);
+                let _ = self.histories.restore(channel, now, floor, &items);
                 for Named { age, name, fate } in named {
                     self.histories.note_fate(channel, at(age), name, fate);
                 }

@@ -52,6 +52,7 @@ impl Config {
                 max_message_size: limits.max_message_size,
                 queue_bytes: limits.queue_bytes,
                 max_presence_size: limits.max_presence_size,
+                history_bytes: limits.history_bytes,
                 peer_bytes: pulse_core::Limits::default().peer_bytes,
             },
             heartbeat: pulse_core::Heartbeat {

@@ -300,7 +300,7 @@ macro_rules! numbers {
     )*};
 }
 
-numbers!(u16, u32);
+numbers!(u16, u32, u64);
 
 #[cfg(test)]
 mod tests {

@@ -109,6 +109,8 @@ settings! {
         max_message_size: u32 = 65_536, bytes(1, 67_108_864);
         /// Unsent data that one connection may have queued; beyond it, slow_consumer decides what gives way.
         queue_bytes: u32 = 1_048_576, bytes(1_024, 1_073_741_824);
+        /// Size of what all channels keep as history, with idempotency keys; beyond it, the oldest gives way.
+        history_bytes: u64 = 1_073_741_824, bytes(1_048_576, 1_099_511_627_776);
         /// Size of the data that a member shows of itself in a channel's presence, as MessagePack; 0 allows none.
         max_presence_size: u32 = 4_096, bytes(0, 32_768);
     }
