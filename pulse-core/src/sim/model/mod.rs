@@ -1,11 +1,12 @@
 //! The judge: from what clients sent and received alone, whether the routers kept their promises.
 //!
-//! It knows nothing of routers, only what a client may rely on. `story` reads the clients' logs, `order` judges the order
+//! It knows nothing of routers, only what a client may rely on. `reader` reads the clients' logs as each `story`, `order` judges the order
 //! and completeness of publications, `positions` their numbers where history is kept, `requests` the answers, `presence` who was shown as present.
 
 mod order;
 mod positions;
 mod presence;
+mod reader;
 mod requests;
 mod story;
 
