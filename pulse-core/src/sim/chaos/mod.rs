@@ -171,6 +171,7 @@ impl Chaos {
             },
             decide: plan::decide,
             decide_us: 1 + random.below(80_000),
+            sync_us: 1 << (8 + random.below(10)),
             trace,
         };
         let sim = Sim::new(&config, Seed(random.next()));
