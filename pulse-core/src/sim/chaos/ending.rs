@@ -4,16 +4,19 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
+use crate::Dialect;
 use crate::wire::Frame;
 
 use super::Chaos;
 use super::wish::Wish;
-use crate::sim::What;
-use crate::sim::model;
+use crate::sim::model::{self, Weather};
+use crate::sim::{ClientNo, What};
 
 impl Chaos {
     /// All is well again, and everything that waits is delivered; then each channel gets one more publication.
-    pub(super) fn settle(&mut self) -> Result<(), model::Broken> {
+    /// Returns who has asked for the whole of what is on disk.
+    pub(super) fn settle(&mut self) -> Result<ClientNo, model::Broken> {
+        self.return_all();
         for at in 0..self.drivers.len() {
             self.sim.resume_reading(self.drivers[at].no);
         }
@@ -30,7 +33,58 @@ impl Chaos {
             }
         }
         self.calm_down()?;
-        self.look()
+        let visitor = self.read_all();
+        self.look()?;
+        Ok(visitor)
+    }
+
+    /// A process runs, and some who were away are there again.
+    fn return_all(&mut self) {
+        while !self.sim.is_up() {
+            self.sim.run_for(20);
+        }
+        for _ in 0..self.away.len().min(4) {
+            self.come_back();
+        }
+    }
+
+    /// Somebody who was never there asks for all that is kept in each channel that is on disk.
+    fn read_all(&mut self) -> ClientNo {
+        let at = self.enter(Dialect::V1, None, true);
+        for channel in self.channels.clone().into_iter().filter(|channel| model::is_safe(channel)) {
+            let mut since = None;
+            loop {
+                let id = self.new_id(at);
+                self.ask(at, &[Wish::History { id, channel, since, limit: None, reverse: false }]);
+                let Some((epoch, top, last)) = self.page_of_history(at, id) else { break };
+                if last.is_none_or(|last| last == top) {
+                    break;
+                }
+                since = last.map(|last| (epoch, last));
+            }
+        }
+        self.drivers[at].no
+    }
+
+    /// The position that a page of history says, and the number of the last publication on it.
+    fn page_of_history(&mut self, at: usize, id: u64) -> Option<(String, u64, Option<u64>)> {
+        self.wait_for(at, id);
+        self.sim.client(self.drivers[at].no).log().iter().rev().find_map(|entry| {
+            let What::Got(frame) = &entry.what else { return None };
+            let Frame::History(page) = frame.get() else { return None };
+            let last = page.publications.filter(|_| page.id == id)?.iter().last();
+            Some((page.epoch?.to_string(), page.offset?, last.and_then(|last| last.offset)))
+        })
+    }
+
+    /// Until a question is answered, or for long enough.
+    fn wait_for(&mut self, at: usize, id: u64) {
+        for _ in 0..20 {
+            self.sim.run_for(20);
+            if model::is_answered(self.sim.client(self.drivers[at].no), id) {
+                break;
+            }
+        }
     }
 
     /// Everybody who is left looks who is there, some all at once and some page by page.
@@ -65,12 +119,7 @@ impl Chaos {
 
     /// The names on a page that a client asked for, and what is to be asked next; `None` if it got none.
     fn page(&mut self, at: usize, id: u64) -> Option<(Vec<String>, Option<String>)> {
-        for _ in 0..20 {
-            self.sim.run_for(20);
-            if model::is_answered(self.sim.client(self.drivers[at].no), id) {
-                break;
-            }
-        }
+        self.wait_for(at, id);
         self.sim.client(self.drivers[at].no).log().iter().rev().find_map(|entry| {
             let What::Got(frame) = &entry.what else { return None };
             let Frame::Presence(page) = frame.get() else { return None };
@@ -132,6 +181,12 @@ impl Chaos {
                     self.broken("counters", format!("channel {channel} is kept, at home or in a leaf"))
                 );
             }
+        }
+        // That a channel is forgotten may be lost where the disk takes nothing meanwhile: then it is forgotten at the next start.
+        let Weather { leaps, small, full, overload, .. } = self.weather;
+        let left = self.sim.stored_channels().next().filter(|_| !((leaps || small) && (full || overload)));
+        if let Some(channel) = left {
+            return Err(self.broken("counters", format!("channel {channel} stays on the disk")));
         }
         Ok(())
     }

@@ -19,6 +19,7 @@ impl Story {
         let mut reader = Reader {
             story: Self {
                 no,
+                life: client.life,
                 dialect: client.dialect(),
                 requests: Vec::new(),
                 published: Vec::new(),
@@ -108,7 +109,7 @@ impl Reader {
                 let channel = publish.channel.to_string();
                 self.story.published.push(Sent { mark, channel, at, len, id: publish.id });
                 let Some(id) = publish.id else { return };
-                (id, Wish::Publish { len }, publish.channel)
+                (id, Wish::Publish { len, repeats: false }, publish.channel)
             }
             Frame::History(request) => {
                 let channel = request.channel.unwrap_or_default();
@@ -284,7 +285,7 @@ impl Reader {
             let text = format!("got a page with {publications:?} of {top} for {asked:?}");
             return Err(self.broken(&channel, text));
         }
-        self.story.pages.push(Page { channel, epoch: epoch.into(), publications });
+        self.story.pages.push(Page { channel, epoch: epoch.into(), top, publications });
         Ok(())
     }
 

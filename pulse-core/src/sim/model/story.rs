@@ -41,7 +41,11 @@ impl Mark {
 pub(super) enum Wish {
     Subscribe,
     Unsubscribe,
-    Publish { len: usize },
+    /// Whether the same is sent more than once, by whomever.
+    Publish {
+        len: usize,
+        repeats: bool,
+    },
     Presence(PresenceAction),
     History,
     Unavailable,
@@ -82,6 +86,8 @@ pub(super) struct Position {
 pub(super) struct Page {
     pub(super) channel: String,
     pub(super) epoch: String,
+    /// The number of the channel's newest publication.
+    pub(super) top: u64,
     pub(super) publications: Vec<(u64, Mark)>,
 }
 
@@ -203,6 +209,8 @@ pub(super) struct Told {
 #[derive(Debug)]
 pub(super) struct Story {
     pub(super) no: usize,
+    /// The process that it was connected to, by the order in which they began.
+    pub(super) life: usize,
     pub(super) dialect: Dialect,
     /// In the order in which they were sent.
     pub(super) requests: Vec<Asked>,
