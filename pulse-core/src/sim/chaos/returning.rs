@@ -95,7 +95,10 @@ impl Chaos {
             let recover = if asks { self.sim.client(no).position(channel) } else { None };
             let latest = (asks && self.one_in(4)).then(|| u64::from(self.random.below(6)));
             self.drivers[at].wants.insert(channel);
-            let id = self.new_id(at);
+            let (question, id) = (self.new_id(at), self.new_id(at));
+            if asks && self.one_in(3) {
+                wishes.push(self.question(question, channel));
+            }
             wishes.push(Wish::Subscribe { id, channel, recover, latest });
         }
         let open: Vec<Named> = self

@@ -1,9 +1,10 @@
 //! The judge: from what clients sent and received alone, whether the routers kept their promises.
 //!
 //! It knows nothing of routers, only what a client may rely on. `reader` reads the clients' logs as each `story`, `order` judges the order
-//! and completeness of publications, `positions` their numbers where history is kept, `restarts` what outlives the
-//! process, `requests` the answers, `presence` who was shown as present.
+//! and completeness of publications, `positions` their numbers where history is kept, `newest` that nobody
+//! who asks later is told less, `restarts` what outlives the process, `requests` the answers, `presence` who was shown as present.
 
+mod newest;
 mod order;
 mod positions;
 mod presence;
@@ -121,6 +122,7 @@ pub fn judge(
     presence::judge(&stories, weather, grace_ms)?;
     let mut tally = order::judge(&stories, weather)?;
     let book = positions::judge(&stories, weather, &mut tally)?;
+    newest::judge(&stories)?;
     restarts::judge(&stories, weather, &book, &stories[visitor.0])?;
     Ok(tally)
 }

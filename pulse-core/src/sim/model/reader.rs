@@ -20,6 +20,7 @@ impl Story {
             story: Self {
                 no,
                 life: client.life,
+                times: client.log().iter().map(|entry| entry.at).collect(),
                 dialect: client.dialect(),
                 requests: Vec::new(),
                 published: Vec::new(),
@@ -270,7 +271,7 @@ impl Reader {
     fn page(&mut self, place: usize, at: u64, page: &History<'_>) -> Result<(), Broken> {
         self.answer(page.id, Answer { got: (place, at), code: None })?;
         let asked = &self.story.requests[self.ids[&page.id]];
-        let channel = asked.channel.clone();
+        let (channel, asked_at) = (asked.channel.clone(), asked.sent.1);
         let (Some(epoch), Some(top), Some(list)) = (page.epoch, page.offset, page.publications) else {
             return Err(self.broken(&channel, "got a page without its position".into()));
         };
@@ -285,7 +286,7 @@ impl Reader {
             let text = format!("got a page with {publications:?} of {top} for {asked:?}");
             return Err(self.broken(&channel, text));
         }
-        self.story.pages.push(Page { channel, epoch: epoch.into(), top, publications });
+        self.story.pages.push(Page { channel, asked_at, epoch: epoch.into(), top, publications });
         Ok(())
     }
 

@@ -10,6 +10,9 @@ use super::positions::{Book, HISTORY_SIZE};
 use super::story::{Page, Story};
 use super::{Broken, Weather, is_kept, is_safe};
 
+/// Microseconds after which the disk has everything that was handed out before, if it takes anything.
+const SYNCED_US: u64 = 1_000_000;
+
 pub(super) fn judge(
     stories: &[Story],
     weather: &Weather,
@@ -17,18 +20,27 @@ pub(super) fn judge(
     visitor: &Story,
 ) -> Result<(), Broken> {
     let mut channels: BTreeMap<&str, Epochs<'_>> = BTreeMap::new();
+    // Until when each life of the process was certainly going on.
+    let mut lived: BTreeMap<usize, u64> = BTreeMap::new();
     for story in stories {
         for asked in story.requests.iter().filter(|asked| is_kept(&asked.channel)) {
-            if let Some(at) = &asked.acked_at {
-                channels.entry(&asked.channel).or_default().note(story.life, &at.epoch, at.offset);
+            if let (Some(at), Some(answer)) = (&asked.acked_at, &asked.answer) {
+                let epochs = channels.entry(&asked.channel).or_default();
+                epochs.note((story.life, &at.epoch), answer.got.1, at.offset);
             }
         }
         for page in &story.pages {
-            channels.entry(&page.channel).or_default().note(story.life, &page.epoch, page.top);
+            let epochs = channels.entry(&page.channel).or_default();
+            // When it came is not noted: late enough.
+            epochs.note((story.life, &page.epoch), u64::MAX, page.top);
         }
+        let answers = story.requests.iter().filter_map(|asked| asked.answer);
+        let last = answers.map(|answer| answer.got.1).max().unwrap_or(0);
+        let until = lived.entry(story.life).or_default();
+        *until = last.max(*until);
     }
     for (channel, epochs) in &channels {
-        if let Err(text) = epochs.judge(is_safe(channel), weather) {
+        if let Err(text) = epochs.judge(is_safe(channel), &lived, weather) {
             return Err(Broken::new("restarts", channel, format!("{text}: {epochs:?}")));
         }
         if is_safe(channel)
@@ -40,49 +52,56 @@ pub(super) fn judge(
     Ok(())
 }
 
-/// The epochs of one channel that clients were told.
+/// The epochs of one channel that clients were told, by the life of the process.
 #[derive(Debug, Default)]
 struct Epochs<'a> {
-    /// By the life of the process and the epoch: the highest number that was told.
-    told: BTreeMap<(usize, &'a str), u64>,
+    told: BTreeMap<(usize, &'a str), Told>,
+}
+
+/// What was told of an epoch in one life of the process.
+#[derive(Debug)]
+struct Told {
+    /// When it was told first.
+    since: u64,
+    /// The highest number.
+    top: u64,
 }
 
 impl<'a> Epochs<'a> {
-    fn note(&mut self, life: usize, epoch: &'a str, offset: u64) {
-        let highest = self.told.entry((life, epoch)).or_default();
-        *highest = offset.max(*highest);
+    fn note(&mut self, of: (usize, &'a str), at: u64, offset: u64) {
+        let told = self.told.entry(of).or_insert(Told { since: at, top: offset });
+        (told.since, told.top) = (told.since.min(at), told.top.max(offset));
     }
 
     /// `safe` if the channel is on disk.
-    fn judge(&self, safe: bool, weather: &Weather) -> Result<(), &'static str> {
-        // A position before the first publication may go with the process: there is nothing to lose with it.
-        let mut first: Option<(usize, &str)> = None;
-        let mut before: Option<(usize, &str)> = None;
-        for (&(life, epoch), &highest) in &self.told {
-            if !safe && self.told.keys().any(|&(other, same)| other != life && same == epoch) {
-                return Err("an epoch of a history that is in memory alone outlives the process");
-            }
-            // Nothing is forgotten while somebody may come back, unless the clock leaps or there is no room.
-            if weather.leaps {
-                continue;
-            }
-            // What has no publications gives way, whether it is on disk or not.
-            if let Some((_, other)) = before.filter(|(other, _)| *other == life)
-                && !weather.small
+    fn judge(&self, safe: bool, lived: &BTreeMap<usize, u64>, weather: &Weather) -> Result<(), &'static str> {
+        let outlives = |(life, epoch): &(usize, &str)| {
+            self.told.keys().any(|(other, same)| other != life && same == epoch)
+        };
+        if !safe && self.told.keys().any(outlives) {
+            return Err("an epoch of a history that is in memory alone outlives the process");
+        }
+        // Nothing is forgotten while somebody may come back, unless the clock leaps or there is no room.
+        if weather.leaps {
+            return Ok(());
+        }
+        let mut pairs = self.told.keys().zip(self.told.keys().skip(1));
+        if !weather.small && pairs.any(|((life, _), (next, _))| life == next) {
+            return Err("two epochs in one life of the process, though no history was lost");
+        }
+        let mut stored: Option<(usize, &str)> = None;
+        for (&(life, epoch), &Told { since, top }) in self.told.iter().filter(|_| safe) {
+            if let Some((before, other)) = stored
                 && other != epoch
+                && (life > before || top > 0)
             {
-                return Err("two epochs in one life of the process, though no history was lost");
+                return Err("another epoch, though there was one on disk");
             }
-            before = Some((life, epoch));
-            if let Some((since, stored)) = first
-                && safe
-                && stored != epoch
-                && (life > since || highest > 0)
-            {
-                return Err("another epoch, though there were publications");
-            }
-            if highest > 0 && first.is_none() {
-                first = Some((life, epoch));
+            // That a channel has begun need not be on disk before it is told; and without publications it may give way.
+            let begun = since.saturating_add(SYNCED_US) < lived[&life]
+                && !(weather.small || weather.full || weather.overload);
+            if stored.is_none() && (top > 0 || begun) {
+                stored = Some((life, epoch));
             }
         }
         Ok(())

@@ -85,6 +85,8 @@ pub(super) struct Position {
 #[derive(Clone, Debug)]
 pub(super) struct Page {
     pub(super) channel: String,
+    /// When it was asked for.
+    pub(super) asked_at: u64,
     pub(super) epoch: String,
     /// The number of the channel's newest publication.
     pub(super) top: u64,
@@ -211,6 +213,8 @@ pub(super) struct Story {
     pub(super) no: usize,
     /// The process that it was connected to, by the order in which they began.
     pub(super) life: usize,
+    /// When each entry of the log was written.
+    pub(super) times: Vec<u64>,
     pub(super) dialect: Dialect,
     /// In the order in which they were sent.
     pub(super) requests: Vec<Asked>,
