@@ -1,7 +1,8 @@
 //! Routers and clients in virtual time: a network that one seed decides, the same run every time.
 //!
-//! A [`Sim`] has hosts around its routers that do what real hosts do, links that are slow, break and heal, and clients
-//! that write down what happens to them. [`chaos`] does random things to one and judges what clients saw by a model;
+//! A [`Sim`] has hosts around its routers that do what real hosts do, links that are slow, break and heal, a disk, and clients
+//! that write down what happens to them. All routers are threads of one process, which can end at any moment: what the next
+//! one knows is on the disk. [`chaos`] does random things to one and judges what clients saw by a model;
 //! [`scenario`] is a list of behaviours that any server has to show, this one or one behind real sockets.
 
 pub mod chaos;
