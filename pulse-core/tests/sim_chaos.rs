@@ -38,6 +38,11 @@ fn judge(seeds: u64) {
                 total.tally.unrecovered += run.tally.unrecovered;
                 total.tally.trimmed += run.tally.trimmed;
                 total.tally.errors += run.tally.errors;
+                total.tally.found += run.tally.found;
+                total.tally.restarts += run.tally.restarts;
+                total.tally.disk.failed += run.tally.disk.failed;
+                total.tally.disk.kept += run.tally.disk.kept;
+                total.tally.disk.lost += run.tally.disk.lost;
             }
             Err(failure) => {
                 failed.push((seed, failure.property));
@@ -61,6 +66,11 @@ fn judge(seeds: u64) {
     assert!(
         seeds < 500 || losses.iter().all(|count| *count > 0),
         "some runs have to lose something of every kind, or nothing is tested of that: {losses:?}"
+    );
+    let ends = [tally.restarts, tally.disk.lost, tally.disk.kept, tally.disk.failed, tally.found];
+    assert!(
+        seeds < 500 || ends.iter().all(|count| *count > 0),
+        "some runs have to end with batches under way, fail batches, and find publications again: {ends:?}"
     );
 }
 

@@ -47,6 +47,8 @@ pub enum What {
 pub struct Client {
     dialect: Dialect,
     shard: usize,
+    /// The process that it is connected to, by the order in which they began.
+    pub(super) life: usize,
     log: Vec<Entry>,
     reading: bool,
     open: bool,
@@ -59,13 +61,16 @@ pub struct Client {
     pub(super) down: Wire,
     /// The link is broken: nothing passes any more, whether or not the ends know.
     pub(super) broken: bool,
+    /// The process at the other end has ended: nobody takes what it sends.
+    pub(super) orphaned: bool,
 }
 
 impl Client {
-    pub(super) fn new(dialect: Dialect, shard: usize) -> Self {
+    pub(super) fn new(dialect: Dialect, shard: usize, life: usize) -> Self {
         Self {
             dialect,
             shard,
+            life,
             log: Vec::new(),
             reading: true,
             open: true,
@@ -74,6 +79,7 @@ impl Client {
             up: Wire::default(),
             down: Wire::default(),
             broken: false,
+            orphaned: false,
         }
     }
 
@@ -127,6 +133,18 @@ impl Client {
             }
         }
         known
+    }
+
+    /// Whether it got an answer to this request.
+    pub(super) fn is_answered(&self, id: u64) -> bool {
+        self.log.iter().any(|entry| match &entry.what {
+            What::Got(frame) => match frame.get() {
+                Frame::Ack(ack) => ack.id == id,
+                Frame::Error(error) => error.id == id,
+                _ => false,
+            },
+            _ => false,
+        })
     }
 
     /// Whether it has not ended the connection and does not know of its end.

@@ -6,9 +6,7 @@ use alloc::format;
 use alloc::vec::Vec;
 
 use crate::wire::CloseCode;
-use crate::{
-    Answer, Batch, ConnId, Effect, Framing, Kind, Link, Now, PeerId, Router, Stats, Ticket, Time, wire,
-};
+use crate::{Answer, Batch, ConnId, Effect, Framing, Kind, Link, PeerId, Router, Stats, Ticket, wire};
 
 use super::client::ClientNo;
 use super::net;
@@ -19,9 +17,6 @@ use super::world::{Event, World};
 const STACKING_US: u32 = 300;
 /// Microseconds that a closed connection has to take its last bytes.
 const LINGER_US: u64 = 5_000_000;
-/// The server's clocks when a run begins: they start anywhere.
-const START_US: u64 = 77_000_000;
-const START_UNIX_MS: u64 = 1_800_000_000_000;
 
 /// What a host takes in.
 #[derive(Debug)]
@@ -38,6 +33,8 @@ pub(super) enum Input {
     Linger(ClientNo),
     Answer(Ticket, Answer),
     Peer(usize, Said),
+    /// What became of the batch of records with this number.
+    Stored(u64, Result<(), &'static str>),
 }
 
 /// One router and what its host keeps.
@@ -52,6 +49,8 @@ pub(super) struct Host {
     turn_at: Option<u64>,
     /// Questions that were not answered.
     num_asked: usize,
+    /// The disk has a batch of records of which the router was not told.
+    is_storing: bool,
     /// What takes the router's place when it can be left.
     successor: Option<Router>,
 }
@@ -81,6 +80,7 @@ impl Host {
             by_slot: BTreeMap::new(),
             turn_at: None,
             num_asked: 0,
+            is_storing: false,
             successor: None,
         }
     }
@@ -129,7 +129,7 @@ impl Host {
             return;
         }
         self.turn_at = None;
-        self.router.advance(now(world));
+        self.router.advance(world.clock());
         for input in core::mem::take(&mut self.inbox) {
             self.take(input, world);
             if self.router.is_full() {
@@ -140,9 +140,8 @@ impl Host {
         if self.successor.is_some() && self.move_house(world) {
             self.drain(world);
         }
-        if let Some(Time(due)) = self.router.poll_timeout() {
-            let at = due.saturating_sub(START_US + world.skew_us).max(world.now + 1);
-            self.wake(at, world);
+        if let Some(due) = self.router.poll_timeout() {
+            self.wake(world.due(due), world);
         }
     }
 
@@ -154,11 +153,13 @@ impl Host {
         }
     }
 
-    /// Exports all that the router has and imports it into the next one. Not while an answer is under way, which the next
-    /// one could not tell from its own.
+    /// Exports all that the router has and imports it into the next one. Not while an answer is under way, of the application or
+    /// of the disk, which the next one could not tell from its own.
     fn move_house(&mut self, world: &mut World) -> bool {
         let (mut channels, mut sessions) = (Vec::new(), Vec::new());
-        self.router.export_channels(&mut channels);
+        if self.num_asked > 0 || self.is_storing || !self.router.export_channels(&mut channels) {
+            return false;
+        }
         for (client, conn) in self.conns.iter().filter(|(_, conn)| !conn.closing) {
             let mut session = Vec::new();
             if !self.router.export(conn.id, &mut session) {
@@ -166,11 +167,8 @@ impl Host {
             }
             sessions.push((*client, session));
         }
-        if self.num_asked > 0 {
-            return false;
-        }
         self.router = self.successor.take().expect("the caller has seen it");
-        self.router.advance(now(world));
+        self.router.advance(world.clock());
         let moved = self.router.import_channels(&channels);
         world
             .trace(|| format!("router {} has moved with {} sessions: {moved:?}", self.index, sessions.len()));
@@ -220,6 +218,13 @@ impl Host {
                 self.router.answer(ticket, answer);
             }
             Input::Peer(peer, said) => self.peer(peer, said, world),
+            Input::Stored(sequence, stored) => {
+                self.is_storing = false;
+                match stored {
+                    Ok(()) => self.router.stored(sequence),
+                    Err(reason) => self.router.not_stored(sequence, reason),
+                }
+            }
         }
     }
 
@@ -338,7 +343,11 @@ impl Host {
                 world.plan(at, Event::Host(self.index, Input::Answer(ticket, answer)));
             }
             Effect::Send { to, parcel } => self.send(usize::from(to.0), parcel, world),
-            Effect::Store { .. } | Effect::Settled { .. } => unreachable!("no namespace here is durable"),
+            Effect::Store { sequence, records } => {
+                self.is_storing = true;
+                world.store(self.index, sequence, records);
+            }
+            Effect::Settled { .. } => unreachable!("hosts here publish nothing of their own"),
         }
     }
 
@@ -405,9 +414,4 @@ fn message_each(batch: &Batch<'_>) -> Vec<u8> {
         bytes = rest;
     }
     out
-}
-
-fn now(world: &World) -> Now {
-    let run = world.now + world.skew_us;
-    Now { mono: Time(START_US + run), unix_ms: START_UNIX_MS + run / 1000 }
 }

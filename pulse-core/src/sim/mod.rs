@@ -1,16 +1,19 @@
 //! Routers and clients in virtual time: a network that one seed decides, the same run every time.
 //!
-//! A [`Sim`] has hosts around its routers that do what real hosts do, links that are slow, break and heal, and clients
-//! that write down what happens to them. [`chaos`] does random things to one and judges what clients saw by a model;
+//! A [`Sim`] has hosts around its routers that do what real hosts do, links that are slow, break and heal, a disk, and clients
+//! that write down what happens to them. All routers are threads of one process, which can end at any moment: what the next
+//! one knows is on the disk. [`chaos`] does random things to one and judges what clients saw by a model;
 //! [`scenario`] is a list of behaviours that any server has to show, this one or one behind real sockets.
 
 pub mod chaos;
 mod client;
+mod disk;
 mod frame;
 mod host;
 pub mod model;
 mod net;
 mod peers;
+mod restart;
 pub mod scenario;
 mod world;
 
@@ -25,9 +28,11 @@ use host::{Host, Input};
 use world::{Event, World};
 
 pub use client::{Client, ClientNo, Entry, What};
+pub use disk::DiskCounts;
 pub use frame::{NoFrames, OwnedFrame, frames, message};
 pub use net::Network;
 pub use peers::PeerNetwork;
+pub use restart::End;
 
 /// What a simulation is made of.
 #[derive(Clone, Debug)]
@@ -44,6 +49,8 @@ pub struct SimConfig {
     pub decide: fn(&Request) -> Answer,
     /// Microseconds within which it answers.
     pub decide_us: u32,
+    /// Microseconds within which the disk has synced a batch.
+    pub sync_us: u32,
     /// Whether the newest events are kept as text, for [`Sim::trace`].
     pub trace: bool,
 }
@@ -57,6 +64,7 @@ impl Default for SimConfig {
             peer_network: PeerNetwork::default(),
             decide: |_| Answer::Allow,
             decide_us: 10_000,
+            sync_us: 5_000,
             trace: false,
         }
     }
@@ -92,23 +100,23 @@ impl Sim {
     pub fn new(config: &SimConfig, seed: Seed) -> Self {
         assert!((1..=Shards::MAX).contains(&config.routers), "there are 1 to {} routers", Shards::MAX);
         let mut random = Random::new(Seed(mix(seed.0)));
-        let key = random.next();
-        let hosts = (0..config.routers).map(|index| {
-            let shards = Shards { index, count: config.routers, key };
-            let router = Router::new(Config { shards, ..config.router.clone() }, Seed(random.next()));
-            Host::new(usize::from(index), router)
-        });
+        let routers = restart::make(&config.router, config.routers, &mut random);
+        let hosts = routers.into_iter().enumerate().map(|(index, router)| Host::new(index, router));
         Self { hosts: hosts.collect(), config: config.router.clone(), world: World::new(config, seed) }
     }
 
     // ---- clients
 
-    /// A client opens a connection to a router; it says nothing yet.
+    /// A client opens a connection to a router; it says nothing yet. It is in vain while no process runs.
     pub fn open(&mut self, dialect: Dialect, router: usize) -> ClientNo {
         let no = ClientNo(self.world.clients.len());
-        self.world.clients.push(Client::new(dialect, router));
+        self.world.clients.push(Client::new(dialect, router, self.world.life));
         self.world.trace(|| alloc::format!("client {} opens, {dialect:?} at router {router}", no.0));
-        self.world.carry_up(no, Input::Open(no));
+        if self.world.is_up {
+            self.world.carry_up(no, Input::Open(no));
+        } else {
+            self.world.hang_up_on(no);
+        }
         no
     }
 
@@ -153,10 +161,12 @@ impl Sim {
     /// A client's link breaks: what is under way is lost, and both ends learn it within so many milliseconds.
     pub fn cut(&mut self, client: ClientNo, within_ms: u32) {
         let now = self.world.now;
-        if core::mem::replace(&mut self.world.clients[client.0].broken, true) {
+        let broken = &mut self.world.clients[client.0];
+        // Who is left by a process that has ended learns that anyway.
+        if broken.orphaned || core::mem::replace(&mut broken.broken, true) {
             return;
         }
-        let shard = self.world.clients[client.0].shard();
+        let shard = broken.shard();
         let [there, here] =
             [(); 2].map(|()| now + u64::from(self.world.random.below(within_ms.saturating_mul(1000))));
         // Not before it is open.
@@ -180,9 +190,12 @@ impl Sim {
 
     // ---- between routers
 
-    /// Two routers lose each other; what is under way between them is lost. Nothing happens where they just did.
+    /// Two routers lose each other; what is under way between them is lost. Nothing happens where they just did, or there are
+    /// none.
     pub fn partition(&mut self, a: usize, b: usize) {
-        self.world.partition(a, b);
+        if self.world.is_up {
+            self.world.partition(a, b);
+        }
     }
 
     /// Two routers that lost each other begin a new session.
@@ -202,7 +215,7 @@ impl Sim {
     /// notice nothing.
     ///
     /// # Panics
-    /// If there are several routers.
+    /// If there is not one router.
     pub fn move_house(&mut self) {
         assert_eq!(self.hosts.len(), 1, "what other routers have of it does not move with a router");
         let successor = Router::new(self.config.clone(), Seed(self.world.random.next()));
@@ -252,8 +265,11 @@ impl Sim {
             }
             Event::Broken(client) => {
                 let now = world.now;
+                world.clients[client.0].broken = true;
                 world.clients[client.0].end(now, None);
             }
+            Event::Synced(host) => world.synced(host),
+            Event::Start { routers } => self.start(routers),
             Event::Parcel { from, to, epoch, parcel } => world.arrive(from, to, epoch, parcel),
         }
         true

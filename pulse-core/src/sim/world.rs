@@ -7,13 +7,18 @@ use alloc::{format, vec};
 
 use crate::random::{Random, Seed, mix};
 use crate::wire::Frame;
-use crate::{Answer, Request};
+use crate::{Answer, Now, Request, Time};
 
 use super::SimConfig;
 use super::client::{Client, ClientNo};
+use super::disk::Disk;
 use super::host::Input;
 use super::net::Network;
 use super::peers::{Lane, PeerNetwork, Said};
+
+/// The server's clocks when a run begins: they start anywhere.
+const START_US: u64 = 77_000_000;
+const START_UNIX_MS: u64 = 1_800_000_000_000;
 
 /// Lines of the trace that are kept.
 const TRACE_LINES: usize = 20_000;
@@ -31,6 +36,10 @@ pub(super) enum Event {
     Broken(ClientNo),
     /// A parcel arrives.
     Parcel { from: usize, to: usize, epoch: u32, parcel: Vec<u8> },
+    /// The disk is done with what a host wants stored.
+    Synced(usize),
+    /// A process begins.
+    Start { routers: u16 },
 }
 
 /// The wire between two routers.
@@ -45,12 +54,25 @@ pub(super) struct Bond {
     pub(super) known: u64,
 }
 
+/// When a process began.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Boot {
+    /// By the server's clock, in microseconds since the run began.
+    pub(super) run: u64,
+    /// By the clock that the process has.
+    pub(super) mono: u64,
+}
+
 #[derive(Debug)]
 pub(super) struct World {
     pub(super) now: u64,
     /// How far the server's clock is ahead of the run's.
     pub(super) skew_us: u64,
-    events: BTreeMap<(u64, u64), Event>,
+    pub(super) boot: Boot,
+    /// Whether a process runs, and how many have ended.
+    pub(super) is_up: bool,
+    pub(super) life: usize,
+    pub(super) events: BTreeMap<(u64, u64), Event>,
     planned: u64,
     pub(super) random: Random,
     pub(super) clients: Vec<Client>,
@@ -62,6 +84,8 @@ pub(super) struct World {
     pub(super) bonds: Vec<Vec<Bond>>,
     pub(super) decide: fn(&Request) -> Answer,
     pub(super) decide_us: u32,
+    pub(super) disk: Disk,
+    sync_us: u32,
     /// Of everything that clients were sent.
     pub(super) digest: u64,
     trace: Option<VecDeque<String>>,
@@ -74,6 +98,9 @@ impl World {
         Self {
             now: 0,
             skew_us: 0,
+            boot: Boot { run: 0, mono: START_US },
+            is_up: true,
+            life: 0,
             events: BTreeMap::new(),
             planned: 0,
             random: Random::new(seed),
@@ -84,6 +111,8 @@ impl World {
             bonds: vec![vec![Bond { epoch: 0, up: true, since: 0, known: 0 }; routers]; routers],
             decide: config.decide,
             decide_us: config.decide_us,
+            disk: Disk::default(),
+            sync_us: config.sync_us,
             digest: 0,
             trace: config.trace.then(VecDeque::new),
             failure: None,
@@ -105,6 +134,36 @@ impl World {
     /// The clock goes on without anything happening.
     pub(super) fn pass(&mut self, until: u64) {
         self.now = self.now.max(until);
+    }
+
+    /// The time as a process reads it.
+    pub(super) fn clock(&self) -> Now {
+        let run = self.now + self.skew_us;
+        Now { mono: Time(self.boot.mono + run - self.boot.run), unix_ms: START_UNIX_MS + run / 1000 }
+    }
+
+    /// When something happens that a process wants at this time, but not before the next microsecond.
+    pub(super) fn due(&self, Time(mono): Time) -> u64 {
+        let run = mono.saturating_sub(self.boot.mono) + self.boot.run;
+        run.saturating_sub(self.skew_us).max(self.now + 1)
+    }
+
+    // ---- the disk
+
+    /// A host wants a batch of records stored.
+    pub(super) fn store(&mut self, host: usize, sequence: u64, records: Vec<u8>) {
+        if let Err(text) = self.disk.take(host, sequence, records) {
+            return self.fail("disk", text);
+        }
+        let at = self.now + 1 + u64::from(self.random.below(self.sync_us));
+        self.plan(at, Event::Synced(host));
+    }
+
+    pub(super) fn synced(&mut self, host: usize) {
+        match self.disk.sync(host, self.now) {
+            Ok((sequence, stored)) => self.plan(self.now, Event::Host(host, Input::Stored(sequence, stored))),
+            Err(text) => self.fail("disk", text),
+        }
     }
 
     // ---- the links of clients
@@ -129,7 +188,7 @@ impl World {
     pub(super) fn carry_up(&mut self, client: ClientNo, input: Input) {
         let earliest = self.network.arrival(self.now, &mut self.random);
         let from = &mut self.clients[client.0];
-        if !from.broken {
+        if !from.broken && !from.orphaned {
             let (at, shard) = (from.up.arrival(earliest), from.shard());
             self.plan(at, Event::Host(shard, input));
         }

@@ -1,6 +1,8 @@
 //! Random things done to routers, decided by one seed, and judged by the model.
 
+mod ending;
 mod plan;
+mod returning;
 mod wish;
 
 use alloc::collections::BTreeSet;
@@ -16,13 +18,14 @@ use crate::{Dialect, Kind};
 use super::model::{self, MAX_DATA, MAX_PAYLOAD, Mark, Tally, Weather};
 use super::net::Network;
 use super::peers::PeerNetwork;
-use super::{ClientNo, Sim, SimConfig, What};
+use super::{ClientNo, Sim, SimConfig};
+use returning::Named;
 use wish::Wish;
 
 /// Channels of which a run uses some. The namespaces have rules of their own.
-const CHANNELS: [&str; 19] = [
+const CHANNELS: [&str; 22] = [
     "a", "b", "lobby", "news:1", "news:2", "news:3", "chat:7", "drop:1", "drop:2", "key:1", "key:2",
-    "kept:1", "kept:2", "kept:3", "ask:1", "ask:2", "ask:no!", "no:1", "$bad",
+    "kept:1", "kept:2", "kept:3", "safe:1", "safe:2", "safe:3", "ask:1", "ask:2", "ask:no!", "no:1", "$bad",
 ];
 /// Events that a failure shows by itself.
 const TAIL: usize = 100;
@@ -124,6 +127,12 @@ struct Chaos {
     drivers: Vec<Driver>,
     /// How often routers were given more than they can pass on.
     floods: u32,
+    /// How many of the drivers came before the process did that runs now.
+    num_old: usize,
+    /// Drivers whose connection broke, and who may come back.
+    away: Vec<usize>,
+    /// What may be published again.
+    named: Vec<Named>,
 }
 
 /// What one client is up to.
@@ -135,6 +144,10 @@ struct Driver {
     wants: BTreeSet<&'static str>,
     /// Its link was broken: whatever is done to it comes to nothing.
     cut: bool,
+    /// Who the server takes it for.
+    user: Option<String>,
+    /// It may not be who it was.
+    rude: bool,
 }
 
 impl Chaos {
@@ -143,6 +156,9 @@ impl Chaos {
         let weather = plan::weather(&mut random);
         let routers = 1 + random.below(4) as usize;
         let mut channels = Vec::new();
+        if weather.restarts {
+            channels.push("safe:1");
+        }
         while channels.len() < 5 {
             let channel = CHANNELS[random.below(CHANNELS.len() as u32) as usize];
             if !channels.contains(&channel) {
@@ -170,10 +186,23 @@ impl Chaos {
             },
             decide: plan::decide,
             decide_us: 1 + random.below(80_000),
+            sync_us: 1 << (8 + random.below(10)),
             trace,
         };
         let sim = Sim::new(&config, Seed(random.next()));
-        Self { sim, random, weather, routers, grace_ms, channels, drivers: Vec::new(), floods: 0 }
+        Self {
+            sim,
+            random,
+            weather,
+            routers,
+            grace_ms,
+            channels,
+            drivers: Vec::new(),
+            floods: 0,
+            num_old: 0,
+            away: Vec::new(),
+            named: Vec::new(),
+        }
     }
 
     fn play(&mut self) -> Result<Tally, model::Broken> {
@@ -189,11 +218,12 @@ impl Chaos {
             self.sim.run_until(self.sim.world.now + u64::from(us));
             self.act();
         }
-        self.settle()?;
+        let visitor = self.settle()?;
         if let Some((property, text)) = self.sim.failure() {
             return Err(self.broken(property, text.into()));
         }
-        let tally = model::judge(self.sim.clients(), &self.weather, self.grace_ms)?;
+        let mut tally = model::judge(self.sim.clients(), &self.weather, self.grace_ms, visitor)?;
+        (tally.restarts, tally.disk) = (self.sim.world.life as u64, self.sim.disk());
         self.judge_counters()?;
         self.leave()?;
         Ok(tally)
@@ -202,7 +232,7 @@ impl Chaos {
     // ---- one thing at a time
 
     fn act(&mut self) {
-        if self.one_in(12) && self.drivers.len() < 14 {
+        if self.one_in(12) && self.drivers.len() - self.num_old < 14 {
             return self.come();
         }
         if self.one_in(10) {
@@ -216,6 +246,7 @@ impl Chaos {
             0 => self.sim.hang_up(self.drivers[at].no),
             1 if self.weather.cuts => {
                 self.drivers[at].cut = true;
+                self.away.push(at);
                 self.sim.cut(self.drivers[at].no, 500);
             }
             2 | 3 if self.weather.slow => self.sim.stop_reading(self.drivers[at].no),
@@ -238,8 +269,8 @@ impl Chaos {
     fn storm(&mut self) {
         let (a, b) = (self.random.below(self.routers as u32), self.random.below(self.routers as u32));
         let (a, b) = (a as usize, b as usize);
-        match self.random.below(5) {
-            4 if self.routers == 1 => self.sim.move_house(),
+        match self.random.below(7) {
+            4 if self.routers == 1 && self.sim.is_up() => self.sim.move_house(),
             0 if self.weather.partitions && a != b => self.sim.partition(a, b),
             1 if self.weather.partitions && a != b => self.sim.heal(a, b),
             2 if (self.weather.overload || self.one_in(4)) && a != b => {
@@ -251,31 +282,43 @@ impl Chaos {
                 let ms = self.random.below(longest);
                 self.sim.leap(ms);
             }
+            5 if self.weather.restarts && self.sim.is_up() => self.restart(),
+            6 if self.weather.full => {
+                let ms = self.random.below(600);
+                self.sim.fill_disk(ms);
+            }
             _ => {}
         }
     }
 
     fn come(&mut self) {
+        if !self.away.is_empty() && !self.one_in(4) {
+            return self.come_back();
+        }
         let dialect =
             [Dialect::V1, Dialect::V1, Dialect::Json, Dialect::Legacy][self.random.below(4) as usize];
-        let router = self.random.below(self.routers as u32) as usize;
-        let no = self.sim.open(dialect, router);
-        let (wants, cut) = (BTreeSet::new(), false);
-        self.drivers.push(Driver { no, last_id: 0, published: 0, wants, cut });
-        // Some say nothing, and are closed for it.
-        let must_connect = dialect != Dialect::Legacy || self.weather.asks;
-        if !must_connect || self.one_in(20) {
-            return;
-        }
         let token = match self.random.below(8) {
             0 if self.weather.asks => Some("deny".to_string()),
             1..=4 => Some(format!("user{}", self.random.below(3))),
             _ => None,
         };
-        self.sim.send(
-            no,
-            &[Frame::Connect(Connect { version: 1, token: token.as_deref(), ..Connect::default() })],
-        );
+        // Some say nothing, and are closed for it.
+        let connects = !self.one_in(20);
+        self.enter(dialect, token, connects);
+    }
+
+    /// A client opens a connection, and says who it is where it has to.
+    fn enter(&mut self, dialect: Dialect, token: Option<String>, connects: bool) -> usize {
+        let router = self.random.below(self.routers as u32) as usize;
+        let no = self.sim.open(dialect, router);
+        if connects && (dialect != Dialect::Legacy || self.weather.asks) {
+            let connect = Connect { version: 1, token: token.as_deref(), ..Connect::default() };
+            self.sim.send(no, &[Frame::Connect(connect)]);
+        }
+        let user = token.filter(|_| self.weather.asks);
+        let (wants, cut, rude) = (BTreeSet::new(), false, false);
+        self.drivers.push(Driver { no, last_id: 0, published: 0, wants, cut, user, rude });
+        self.drivers.len() - 1
     }
 
     /// Something that a client may ask.
@@ -298,6 +341,11 @@ impl Chaos {
             3 if model::is_kept(channel) => self.question(id, channel),
             4..=8 => self.presence(id, channel),
             _ => {
+                if self.one_in(8)
+                    && let Some(repeat) = self.repeat_any(at)
+                {
+                    return repeat;
+                }
                 let len = match self.random.below(20) {
                     0 if self.one_in(4) => MAX_PAYLOAD + 1,
                     0..=2 => self.random.below(2_000) as usize,
@@ -359,17 +407,26 @@ impl Chaos {
 
     fn publication(&mut self, at: usize, channel: &'static str, len: usize) -> Wish {
         let (json, with_id, key) = (self.one_in(3), self.one_in(2), self.random.below(6) as usize);
+        let id = self.new_id(at);
         let driver = &mut self.drivers[at];
-        driver.last_id += 1;
         driver.published += 1;
         let mark = Mark { client: driver.no.0 as u32, count: driver.published };
-        Wish::Publish {
-            id: with_id.then_some(driver.last_id),
+        let publication = Named {
+            by: at,
+            id: with_id.then_some(id),
+            user: driver.user.clone(),
             channel,
-            payload: mark.payload(len),
+            mark,
+            len,
             key: KEYS.get(key).copied(),
             json,
+        };
+        let is_named = model::is_kept(channel) && !self.drivers[at].rude && self.one_in(3);
+        let wish = publication.wish(publication.id, is_named);
+        if is_named {
+            self.named.push(publication);
         }
+        wish
     }
 
     /// Much at once, so that queues fill, and in heavy weather those between routers, where nothing arrives meanwhile.
@@ -436,6 +493,7 @@ impl Chaos {
     /// What no client should do.
     fn be_rude(&mut self, at: usize) {
         let no = self.drivers[at].no;
+        self.drivers[at].rude = true;
         match self.random.below(3) {
             0 if self.sim.client(no).dialect() == Dialect::Json => {
                 self.sim.send_raw(no, Kind::Text, b"{\"type\":");
@@ -446,139 +504,13 @@ impl Chaos {
         }
     }
 
-    // ---- the end
-
-    /// All is well again, and everything that waits is delivered; then each channel gets one more publication.
-    fn settle(&mut self) -> Result<(), model::Broken> {
-        for at in 0..self.drivers.len() {
-            self.sim.resume_reading(self.drivers[at].no);
-        }
-        for a in 0..self.routers {
-            (0..a).for_each(|b| self.sim.heal(b, a));
-        }
-        self.calm_down()?;
-        for channel in self.channels.clone() {
-            let open: Vec<usize> =
-                (0..self.drivers.len()).filter(|&at| self.lives(&self.drivers[at])).collect();
-            if let Some(&at) = self.pick(&open) {
-                let wish = self.publication(at, channel, 0);
-                self.ask(at, &[wish]);
-            }
-        }
-        self.calm_down()?;
-        self.look()
-    }
-
-    /// Everybody who is left looks who is there, some all at once and some page by page.
-    fn look(&mut self) -> Result<(), model::Broken> {
-        for channel in self.channels.clone() {
-            for at in 0..self.drivers.len() {
-                if !self.lives(&self.drivers[at]) {
-                    continue;
-                }
-                let id = self.new_id(at);
-                self.ask(at, &[Wish::Page { id, channel, after: None, limit: None }]);
-                let Some((all, _)) = self.page(at, id) else { continue };
-                let (mut pages, mut after) = (Vec::new(), None);
-                loop {
-                    let (id, limit) = (self.new_id(at), Some(1 + u64::from(self.random.below(3))));
-                    self.ask(at, &[Wish::Page { id, channel, after, limit }]);
-                    let Some((page, next)) = self.page(at, id) else { break };
-                    pages.extend(page);
-                    after = next;
-                    if after.is_none() || pages.len() > all.len() {
-                        break;
-                    }
-                }
-                if pages != all {
-                    let text = format!("client {at} sees {all:?}, and page by page {pages:?}");
-                    return Err(self.broken("presence", text));
-                }
-            }
-        }
-        self.calm_down()
-    }
-
-    /// The names on a page that a client asked for, and what is to be asked next; `None` if it got none.
-    fn page(&mut self, at: usize, id: u64) -> Option<(Vec<String>, Option<String>)> {
-        for _ in 0..20 {
-            self.sim.run_for(20);
-            if model::is_answered(self.sim.client(self.drivers[at].no), id) {
-                break;
-            }
-        }
-        self.sim.client(self.drivers[at].no).log().iter().rev().find_map(|entry| {
-            let What::Got(frame) = &entry.what else { return None };
-            let Frame::Presence(page) = frame.get() else { return None };
-            let names =
-                page.members.filter(|_| page.id == id)?.iter().map(|member| member.client.to_string());
-            Some((names.collect(), page.next.map(ToString::to_string)))
-        })
-    }
-
     fn new_id(&mut self, at: usize) -> u64 {
         self.drivers[at].last_id += 1;
         self.drivers[at].last_id
     }
 
-    /// Time passes until nothing waits any more.
-    fn calm_down(&mut self) -> Result<(), model::Broken> {
-        self.sim.run_for(3_000);
-        for _ in 0..100 {
-            if self.sim.queued_bytes() == 0 {
-                return Ok(());
-            }
-            self.sim.run_for(1_000);
-        }
-        Err(self.broken("counters", format!("{} bytes wait for readers for ever", self.sim.queued_bytes())))
-    }
-
     fn lives(&self, driver: &Driver) -> bool {
         !driver.cut && self.sim.client(driver.no).is_open()
-    }
-
-    /// What routers count is what clients know.
-    fn judge_counters(&self) -> Result<(), model::Broken> {
-        let open = self.drivers.iter().filter(|driver| self.lives(driver)).count() as u64;
-        let connections: u64 = self.sim.stats().map(|stats| stats.connections).sum();
-        if connections != open {
-            return Err(self.broken("counters", format!("{connections} connections, {open} clients")));
-        }
-        let inside = model::subscriptions(self.sim.clients())?;
-        let subscriptions: u64 = self.sim.stats().map(|stats| stats.subscriptions).sum();
-        // A channel that was too many when its home came back has ended, and old clients are not told.
-        let expelled = self.weather.partitions && self.weather.small;
-        if subscriptions != inside && !expelled {
-            return Err(
-                self.broken("counters", format!("{subscriptions} subscriptions, clients know of {inside}"))
-            );
-        }
-        Ok(())
-    }
-
-    /// Everybody goes, and nothing stays behind.
-    fn leave(&mut self) -> Result<(), model::Broken> {
-        for at in 0..self.drivers.len() {
-            self.sim.hang_up(self.drivers[at].no);
-        }
-        // Longer than the grace of those who were present, and than history is kept.
-        self.sim.run_for(2_000 + u64::from(model::HISTORY_TTL_MS));
-        for (router, stats) in self.sim.stats().enumerate() {
-            let left = (stats.connections, stats.subscriptions, stats.channels, stats.members);
-            if left != (0, 0, 0, 0) {
-                let text =
-                    format!("router {router} keeps {left:?} connections, subscriptions, channels, members");
-                return Err(self.broken("counters", text));
-            }
-        }
-        for channel in &self.channels {
-            if self.sim.knows(channel) {
-                return Err(
-                    self.broken("counters", format!("channel {channel} is kept, at home or in a leaf"))
-                );
-            }
-        }
-        Ok(())
     }
 
     fn broken(&self, property: &'static str, text: String) -> model::Broken {

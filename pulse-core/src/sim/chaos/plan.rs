@@ -16,6 +16,8 @@ pub(super) fn weather(random: &mut Random) -> Weather {
         partitions: sometimes(3),
         overload: sometimes(8),
         leaps: sometimes(5),
+        restarts: sometimes(3),
+        full: sometimes(4),
         asks: one_in(3),
         small: one_in(6),
     }
@@ -29,12 +31,15 @@ pub(super) fn router(weather: &Weather, grace_ms: u32, random: &mut Random) -> C
         history_size: HISTORY_SIZE as u32,
         history_bytes: 1 << 24,
         history_ttl_ms: HISTORY_TTL_MS,
+        // Longer than a run takes, however the clock leaps.
+        idempotency_window_ms: 3_600_000,
         // In weather that loses nothing, newer ones by key would still lose something now and then.
         slow_consumer: policies[random.below(if weather.slow { 3 } else { 2 }) as usize],
         ..plain
     };
     let rules = [
         ("kept", kept),
+        ("safe", Rules { durable: true, ..kept }),
         ("drop", Rules { slow_consumer: SlowConsumer::DropOldest, ..plain }),
         ("key", Rules { slow_consumer: SlowConsumer::LatestPerKey, ..plain }),
         ("ask", Rules { subscribe: Rule::Ask, publish: Rule::Ask, presence: Rule::Ask, ..plain }),

@@ -32,6 +32,8 @@ pub(super) enum Wish {
         channel: &'static str,
         payload: String,
         key: Option<&'static str>,
+        /// Its idempotency key.
+        name: Option<String>,
         json: bool,
     },
     Presence {
@@ -73,11 +75,12 @@ impl Wish {
                 ..History::default()
             }),
             &Self::Unsubscribe { id, channel } => Frame::Unsubscribe(Unsubscribe { id, channel }),
-            Self::Publish { id, channel, payload, key, json } => Frame::Publish(Publish {
+            Self::Publish { id, channel, payload, key, name, json } => Frame::Publish(Publish {
                 id: *id,
                 channel,
                 payload: Payload::from(payload.as_bytes()),
                 key: *key,
+                idempotency_key: name.as_deref(),
                 format: if *json { Format::Json } else { Format::Raw },
                 ..Publish::default()
             }),

@@ -1,21 +1,26 @@
 //! The judge: from what clients sent and received alone, whether the routers kept their promises.
 //!
-//! It knows nothing of routers, only what a client may rely on. `story` reads the clients' logs, `order` judges the order
-//! and completeness of publications, `positions` their numbers where history is kept, `requests` the answers, `presence` who was shown as present.
+//! It knows nothing of routers, only what a client may rely on. `reader` reads the clients' logs as each `story`, `order` judges the order
+//! and completeness of publications, `positions` their numbers where history is kept, `newest` that nobody
+//! who asks later is told less, `restarts` what outlives the process, `requests` the answers, `presence` who was shown as present.
 
+mod newest;
 mod order;
 mod positions;
 mod presence;
+mod reader;
 mod requests;
+mod restarts;
 mod story;
 
 use alloc::string::String;
 
-use super::client::{Client, What};
+use super::DiskCounts;
+use super::client::{Client, ClientNo, What};
 use crate::wire::Frame;
 use story::Story;
 
-pub(crate) use positions::{HISTORY_SIZE, HISTORY_TTL_MS, is_kept};
+pub(crate) use positions::{HISTORY_SIZE, HISTORY_TTL_MS, is_kept, is_safe};
 pub(crate) use requests::{MAX_DATA, MAX_PAYLOAD};
 pub(crate) use story::Mark;
 
@@ -36,6 +41,10 @@ pub struct Weather {
     pub asks: bool,
     /// The limits of subscriptions and channels are low.
     pub small: bool,
+    /// The process of all routers ends, and the next one begins.
+    pub restarts: bool,
+    /// The disk takes nothing for a while.
+    pub full: bool,
 }
 
 impl Weather {
@@ -82,25 +91,39 @@ pub struct Tally {
     pub unrecovered: u64,
     /// Gaps of what history dropped before it was sent.
     pub trimmed: u64,
+    /// Publications that clients of a later process received.
+    pub found: u64,
     /// Requests that were refused.
     pub errors: u64,
+    /// How often the process ended.
+    pub restarts: u64,
+    /// What happened to batches of records.
+    pub disk: DiskCounts,
 }
 
 /// Judges a run that has settled: everything is healed, everybody reads, nothing is under way, and
-/// members that are gone have had their grace of so many milliseconds.
+/// members that are gone have had their grace of so many milliseconds. The visitor has asked for all that is on disk.
 ///
 /// # Errors
 /// The first promise that was found broken.
-pub fn judge(clients: &[Client], weather: &Weather, grace_ms: u32) -> Result<Tally, Broken> {
+pub fn judge(
+    clients: &[Client],
+    weather: &Weather,
+    grace_ms: u32,
+    visitor: ClientNo,
+) -> Result<Tally, Broken> {
     let stories: Result<alloc::vec::Vec<Story>, Broken> =
         clients.iter().enumerate().map(|(no, client)| Story::read(no, client)).collect();
-    let stories = stories?;
+    let mut stories = stories?;
+    requests::find_repeats(&mut stories);
     for story in &stories {
         requests::judge(story, weather)?;
     }
     presence::judge(&stories, weather, grace_ms)?;
     let mut tally = order::judge(&stories, weather)?;
-    positions::judge(&stories, weather, &mut tally)?;
+    let book = positions::judge(&stories, weather, &mut tally)?;
+    newest::judge(&stories)?;
+    restarts::judge(&stories, weather, &book, &stories[visitor.0])?;
     Ok(tally)
 }
 

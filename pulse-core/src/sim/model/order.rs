@@ -7,15 +7,17 @@ use alloc::vec::Vec;
 
 use crate::Dialect;
 
+use super::positions::KEYS_OUTLIVE_THE_PROCESS;
 use super::requests::is_refused;
 use super::story::{Mark, Sent, Stay, Story};
-use super::{Broken, Tally, Weather, is_kept};
+use super::{Broken, Tally, Weather, is_kept, is_safe};
 
 pub(super) fn judge(stories: &[Story], weather: &Weather) -> Result<Tally, Broken> {
-    let mut channels: BTreeMap<&str, Channel<'_>> = BTreeMap::new();
+    let mut channels: BTreeMap<&str, Channel> = BTreeMap::new();
+    let last_life = stories.iter().map(|story| story.life).max().unwrap_or(0);
     for story in stories {
         for sent in &story.published {
-            channels.entry(&sent.channel).or_default().add(story, sent, weather);
+            channels.entry(&sent.channel).or_default().add(story, sent, weather, last_life);
         }
     }
     let mut tally =
@@ -42,10 +44,14 @@ pub(super) fn judge(stories: &[Story], weather: &Weather) -> Result<Tally, Broke
                 let Some(&at) = channel.places.get(&mark) else {
                     return broken("nobody sent into this channel");
                 };
-                if channel.publications[at].fate == Fate::Refused {
+                let publication = &channel.publications[at];
+                if publication.fate == Fate::Refused {
                     return broken("was refused");
                 }
-                if !seen.insert(mark) {
+                if publication.last_life < story.life && !is_safe(&stay.channel) {
+                    return broken("was sent to a process that has ended");
+                }
+                if !seen.insert(mark) && !publication.is_several {
                     return broken("it had already");
                 }
             }
@@ -71,36 +77,62 @@ enum Fate {
     Unknown,
 }
 
-struct Publication<'a> {
-    sent: &'a Sent,
+impl Fate {
+    /// Of what was sent several times.
+    fn or(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Accepted(Some(one)), Self::Accepted(Some(other))) => Self::Accepted(Some(one.min(other))),
+            (Self::Accepted(None), Self::Accepted(at))
+            | (Self::Accepted(at), _)
+            | (_, Self::Accepted(at)) => Self::Accepted(at),
+            (Self::Refused, Self::Refused) => Self::Refused,
+            _ => Self::Unknown,
+        }
+    }
+}
+
+struct Publication {
+    mark: Mark,
+    /// When it was sent first.
+    at: u64,
+    /// The last life of the process in which it was sent.
+    last_life: usize,
+    /// It was sent again, under its idempotency key.
+    is_repeated: bool,
+    /// It may have several numbers, since its key was lost between two times that it was sent.
+    is_several: bool,
     fate: Fate,
 }
 
 /// All publications that were sent into one channel.
 #[derive(Default)]
-struct Channel<'a> {
-    publications: Vec<Publication<'a>>,
+struct Channel {
+    publications: Vec<Publication>,
     places: BTreeMap<Mark, usize>,
     /// `before[a][b]`: somebody can know that `a` came before `b`.
     before: Vec<Vec<bool>>,
 }
 
-impl<'a> Channel<'a> {
-    fn add(&mut self, story: &Story, sent: &'a Sent, weather: &Weather) {
+impl Channel {
+    fn add(&mut self, story: &Story, sent: &Sent, weather: &Weather, last_life: usize) {
         let asked = sent.id.and_then(|id| story.requests.iter().find(|asked| asked.id == id));
+        let safe = is_safe(&sent.channel);
+        // What is not acknowledged may be lost on its way to the disk.
+        let stored = !safe || !weather.full && !weather.overload && story.life == last_life;
         let fate = if is_refused(&sent.channel, sent.len) {
             Fate::Refused
         } else if let Some(answer) = asked.and_then(|asked| asked.answer) {
             match answer.code {
                 None => Fate::Accepted(Some(answer.got.1)),
                 // The home may have had it when its answer was lost.
-                Some(1011) => Fate::Unknown,
+                Some(1011) if weather.partitions => Fate::Unknown,
                 Some(_) => Fate::Refused,
             }
         } else if sent.id.is_none()
             && !weather.partitions
             && !story.complaints.contains(&1013)
             && story.was_taken(sent.at)
+            && stored
             // A home without room for the channel does not say so.
             && !(weather.small && is_kept(&sent.channel))
         {
@@ -108,8 +140,25 @@ impl<'a> Channel<'a> {
         } else {
             Fate::Unknown
         };
-        self.places.insert(sent.mark, self.publications.len());
-        self.publications.push(Publication { sent, fate });
+        let Some(&at) = self.places.get(&sent.mark) else {
+            self.places.insert(sent.mark, self.publications.len());
+            return self.publications.push(Publication {
+                mark: sent.mark,
+                at: sent.at,
+                last_life: story.life,
+                is_repeated: false,
+                is_several: false,
+                fate,
+            });
+        };
+        let first = &mut self.publications[at];
+        let forgets = weather.leaps || weather.small && !safe;
+        let lost = story.life != first.last_life && !(safe && KEYS_OUTLIVE_THE_PROCESS);
+        first.is_several |= forgets || lost;
+        first.is_repeated = true;
+        first.at = first.at.min(sent.at);
+        first.last_life = first.last_life.max(story.life);
+        first.fate = first.fate.or(fate);
     }
 
     fn judge(&mut self, name: &str, stories: &[Story], weather: &Weather) -> Result<(), Broken> {
@@ -137,21 +186,26 @@ impl<'a> Channel<'a> {
             let received: Vec<Vec<usize>> =
                 if is_kept(name) { received.collect() } else { [received.flatten().collect()].into() };
             for received in received {
-                for (at, &a) in received.iter().enumerate() {
-                    reached[a] = true;
-                    received[at + 1..].iter().for_each(|&b| self.before[a][b] = true);
+                received.iter().for_each(|&a| reached[a] = true);
+                let once = received.into_iter().filter(|&a| !self.publications[a].is_several);
+                let once: Vec<usize> = once.collect();
+                for (at, &a) in once.iter().enumerate() {
+                    once[at + 1..].iter().for_each(|&b| self.before[a][b] = true);
                 }
             }
         }
         for a in 0..count {
             // What nobody received was perhaps never numbered.
-            let Publication { sent, fate } = &self.publications[a];
-            let numbered = reached[a] || matches!(fate, Fate::Accepted(_));
-            for b in (0..count).filter(|&b| b != a && numbered) {
+            let one = &self.publications[a];
+            let numbered = (reached[a] || matches!(one.fate, Fate::Accepted(_))) && !one.is_several;
+            for b in (0..count).filter(|&b| b != a && numbered && !self.publications[b].is_several) {
                 let other = &self.publications[b];
-                let same =
-                    sent.mark.client == other.sent.mark.client && sent.mark.count < other.sent.mark.count;
-                let acked = matches!(fate, Fate::Accepted(Some(at)) if *at < other.sent.at);
+                // Which of several times has counted is not known.
+                let same = one.mark.client == other.mark.client
+                    && one.mark.count < other.mark.count
+                    && !one.is_repeated
+                    && !other.is_repeated;
+                let acked = matches!(one.fate, Fate::Accepted(Some(at)) if at < other.at);
                 if (same || acked) && (reached[b] || matches!(other.fate, Fate::Accepted(_))) {
                     self.before[a][b] = true;
                 }
@@ -183,11 +237,8 @@ impl<'a> Channel<'a> {
         if taken == count {
             return Ok(());
         }
-        let circle: Vec<Mark> = (0..count)
-            .filter(|&at| earlier[at] > 0)
-            .take(8)
-            .map(|at| self.publications[at].sent.mark)
-            .collect();
+        let circle: Vec<Mark> =
+            (0..count).filter(|&at| earlier[at] > 0).take(8).map(|at| self.publications[at].mark).collect();
         let text = format!("receivers or publishers disagree about the order of some of {circle:?}");
         Err(Broken::new("order", name, text))
     }
@@ -214,9 +265,9 @@ impl<'a> Channel<'a> {
                 continue;
             }
             let early = matches!(publication.fate, Fate::Accepted(Some(at)) if at < stay.asked.1);
-            let late = stay.over.is_some_and(|over| publication.sent.at > over);
+            let late = stay.over.is_some_and(|over| publication.at > over);
             possible += u64::from(!early && !late);
-            if publication.sent.at > stay.acked.1 && matches!(publication.fate, Fate::Accepted(_)) {
+            if publication.at > stay.acked.1 && matches!(publication.fate, Fate::Accepted(_)) {
                 // What gives way once it has left is not told, and what is kept still comes.
                 let shown = received
                     .iter()
@@ -225,7 +276,7 @@ impl<'a> Channel<'a> {
                     .map(|&(place, _)| place);
                 let stays = stay.left.is_none() && story.lives();
                 if let Some(place) = shown.or_else(|| stays.then_some(usize::MAX)) {
-                    missing.push((place, publication.sent.mark));
+                    missing.push((place, publication.mark));
                 }
             }
         }

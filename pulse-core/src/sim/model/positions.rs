@@ -1,7 +1,7 @@
 //! Positions: in channels that keep history each number is one publication for everybody, numbers come once and rise, and what
 //! is missing in between was told before; who comes back gets all it missed, or is told that it does not.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::String;
 
@@ -12,13 +12,28 @@ use super::{Broken, Tally, Weather};
 pub(crate) const HISTORY_SIZE: u64 = 20;
 pub(crate) const HISTORY_TTL_MS: u32 = 60_000;
 
+/// Whether the idempotency keys of a channel that keeps history on disk are there as well. While they are not, what is sent again
+/// to the next process may be published twice.
+pub(super) const KEYS_OUTLIVE_THE_PROCESS: bool = false;
+
 /// Whether a channel keeps history in every run.
 pub(crate) fn is_kept(channel: &str) -> bool {
-    channel.starts_with("kept:")
+    channel.starts_with("kept:") || is_safe(channel)
 }
 
-pub(super) fn judge(stories: &[Story], weather: &Weather, tally: &mut Tally) -> Result<(), Broken> {
+/// Whether a channel keeps history on disk.
+pub(crate) fn is_safe(channel: &str) -> bool {
+    channel.starts_with("safe:")
+}
+
+/// Returns which publication has which number, for all of them that anybody was told.
+pub(super) fn judge(stories: &[Story], weather: &Weather, tally: &mut Tally) -> Result<Book, Broken> {
     let mut book = Book::default();
+    for story in stories {
+        for sent in story.published.iter().filter(|sent| is_kept(&sent.channel)) {
+            book.sent(&sent.channel, sent.mark, story.life);
+        }
+    }
     for story in stories {
         for asked in &story.requests {
             if let (Some(at), Wish::Publish { .. }) = (&asked.acked_at, asked.wish) {
@@ -36,41 +51,66 @@ pub(super) fn judge(stories: &[Story], weather: &Weather, tally: &mut Tally) -> 
             judge_stay(story, stay, weather, &mut book, tally)?;
         }
     }
-    // Nothing is forgotten while somebody may come back, unless there is no room or the clock leaps.
-    if !weather.leaps && !weather.small {
-        let mut epochs: BTreeMap<&str, &str> = BTreeMap::new();
-        for (channel, epoch, _) in book.marks.keys() {
-            if let Some(other) = epochs.insert(channel, epoch)
-                && other != epoch
-            {
-                let text = format!("epochs {other} and {epoch}, though its history was never lost");
-                return Err(Broken::new("positions", channel, text));
-            }
-        }
-    }
-    Ok(())
+    book.judge_repeats()?;
+    Ok(book)
 }
 
 /// Which publication has which number.
 #[derive(Default)]
-struct Book {
+pub(super) struct Book {
     /// By channel, epoch and number.
-    marks: BTreeMap<(String, String, u64), Mark>,
-    numbers: BTreeMap<(String, Mark), (String, u64)>,
+    pub(super) marks: BTreeMap<(String, String, u64), Mark>,
+    publications: BTreeMap<(String, Mark), Sends>,
+}
+
+/// How often a publication was sent, and where it is.
+#[derive(Default)]
+struct Sends {
+    count: usize,
+    /// Of the process, in which it was sent.
+    lives: BTreeSet<usize>,
+    /// Epochs and numbers.
+    places: BTreeSet<(String, u64)>,
 }
 
 impl Book {
+    fn sent(&mut self, channel: &str, mark: Mark, life: usize) {
+        let sends = self.publications.entry((channel.into(), mark)).or_default();
+        sends.count += 1;
+        sends.lives.insert(life);
+    }
+
     fn write(&mut self, channel: &str, epoch: &str, offset: u64, mark: Mark) -> Result<(), Broken> {
         let place = (String::from(epoch), offset);
-        let key = (String::from(channel), place.0.clone(), offset);
-        let other = *self.marks.entry(key).or_insert(mark);
-        let at = self.numbers.entry((channel.into(), mark)).or_insert_with(|| place.clone());
-        if other == mark && *at == place {
-            return Ok(());
+        let other = *self.marks.entry((channel.into(), place.0.clone(), offset)).or_insert(mark);
+        if other != mark {
+            let text = format!("{place:?} is {mark:?} for one and {other:?} for another");
+            return Err(Broken::new("positions", channel, text));
         }
-        let text =
-            format!("{place:?} is {mark:?} for one and {other:?} for another, and {mark:?} is at {at:?}");
-        Err(Broken::new("positions", channel, text))
+        self.publications.entry((channel.into(), mark)).or_default().places.insert(place);
+        Ok(())
+    }
+
+    /// A publication has one number, and if it was sent again under its idempotency key one in each epoch.
+    fn judge_repeats(&self) -> Result<(), Broken> {
+        for ((channel, mark), Sends { count, lives, places }) in &self.publications {
+            let forgets = is_safe(channel) && !KEYS_OUTLIVE_THE_PROCESS;
+            let (each, all) =
+                (if forgets { lives.len() } else { 1 }, if *count > 1 { usize::MAX } else { 1 });
+            let mut numbers: BTreeMap<&str, usize> = BTreeMap::new();
+            places.iter().for_each(|(epoch, _)| *numbers.entry(epoch).or_default() += 1);
+            if places.len() > all || numbers.values().any(|count| *count > each) {
+                let text = format!("{mark:?}, which was sent {count} times, is at {places:?}");
+                return Err(Broken::new("positions", channel, text));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether it was published in an earlier life of the process than this, for certain.
+    fn is_of_earlier(&self, channel: &str, mark: Mark, life: usize) -> bool {
+        let sends = self.publications.get(&(channel.into(), mark));
+        sends.and_then(|sends| sends.lives.last()).is_some_and(|last| *last < life)
     }
 }
 
@@ -126,6 +166,7 @@ fn judge_stay(
             }
             Step::Got { offset, mark } => {
                 book.write(&stay.channel, &at.epoch, offset, mark)?;
+                tally.found += u64::from(book.is_of_earlier(&stay.channel, mark, story.life));
                 if offset <= last {
                     return broken(format!("{offset} comes behind {last}"));
                 }

@@ -211,6 +211,9 @@ impl Judge<'_> {
             if other.name.as_ref().is_some_and(|(_, user)| *user != member.user) {
                 return broken(member, "is somebody else");
             }
+            if other.life != story.life {
+                return broken(member, "was there in another life of the process");
+            }
             match action {
                 PresenceAction::Join | PresenceAction::Update => {
                     let came = other.requests.iter().any(|asked| {
@@ -244,7 +247,9 @@ impl Judge<'_> {
         let grace = if has_user || self.weather.leaps { 0 } else { self.grace_us };
         // A server that ends a connection knows of it before the client does, who may never read of it, and so may it of
         // a link that breaks.
-        let sudden = member.broken || member.stopped || member.end.is_some_and(|(_, code)| code.is_some());
+        let unread = member.hung_up && (self.weather.slow || self.weather.overload);
+        let closed = member.end.is_some_and(|(_, code)| code.is_some());
+        let sudden = member.broken || member.stopped || unread || closed;
         let ended = sudden || member.end.is_some_and(|((_, end), _)| end + grace <= at);
         asked || ended || self.weather.partitions
     }

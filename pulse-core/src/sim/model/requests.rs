@@ -1,14 +1,14 @@
 //! Answers: each request gets exactly one, in order within its channel, and only such errors as it deserves.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::String;
 
 use crate::Dialect;
 use crate::wire::PresenceAction;
 
-use super::story::{Asked, Story, Wish};
-use super::{Broken, Weather, is_kept};
+use super::story::{Asked, Mark, Story, Wish};
+use super::{Broken, Weather, is_kept, is_safe};
 
 /// Bytes of payload that one publication may have in every run.
 pub(crate) const MAX_PAYLOAD: usize = 64 * 1024;
@@ -32,6 +32,23 @@ pub(super) fn is_refused(channel: &str, len: usize) -> bool {
     is_forbidden(channel) || is_bad_name(channel) || len > MAX_PAYLOAD
 }
 
+/// Finds out which publications were sent more than once.
+pub(super) fn find_repeats(stories: &mut [Story]) {
+    let mut counts: BTreeMap<Mark, usize> = BTreeMap::new();
+    for sent in stories.iter().flat_map(|story| &story.published) {
+        *counts.entry(sent.mark).or_default() += 1;
+    }
+    for story in stories {
+        let sent = story.published.iter().filter(|sent| counts[&sent.mark] > 1);
+        let ids: BTreeSet<u64> = sent.filter_map(|sent| sent.id).collect();
+        for asked in story.requests.iter_mut().filter(|asked| ids.contains(&asked.id)) {
+            if let Wish::Publish { repeats, .. } = &mut asked.wish {
+                *repeats = true;
+            }
+        }
+    }
+}
+
 pub(super) fn judge(story: &Story, weather: &Weather) -> Result<(), Broken> {
     judge_end(story, weather)?;
     judge_complaints(story, weather)?;
@@ -49,7 +66,9 @@ pub(super) fn judge(story: &Story, weather: &Weather) -> Result<(), Broken> {
             (channel.known, channel.present) = (false, None);
             continue;
         };
-        if asked.is_acked() {
+        // What somebody else has published before is acknowledged while what was asked earlier waits for the disk.
+        let overtakes = matches!(asked.wish, Wish::Publish { repeats: true, .. }) && is_safe(&asked.channel);
+        if asked.is_acked() && !overtakes {
             // A publication is acknowledged by the home, the others by the router that the client is connected to.
             let kind = match asked.wish {
                 Wish::Subscribe | Wish::Unsubscribe | Wish::Unavailable => 0,
@@ -121,14 +140,17 @@ impl Membership {
             (Wish::Subscribe, Some(1013)) => weather.small && is(false),
             (Wish::Unsubscribe, None) => is(true),
             (Wish::Unsubscribe, Some(1008)) => is(false),
-            (Wish::Publish { len }, None) => len <= MAX_PAYLOAD && !forbidden,
+            (Wish::Publish { len, .. }, None) => len <= MAX_PAYLOAD && !forbidden,
             (Wish::Publish { .. } | Wish::History, Some(1013)) => weather.small && is_kept(&asked.channel),
             (Wish::History, None) => true,
             (Wish::History, Some(1016)) => asked.since.is_some(),
             (Wish::History, Some(1011)) => weather.partitions,
-            (Wish::Publish { len }, Some(1007)) => len > MAX_PAYLOAD,
+            (Wish::Publish { len, .. }, Some(1007)) => len > MAX_PAYLOAD,
             (Wish::Subscribe | Wish::Publish { .. }, Some(1004)) => forbidden,
-            (Wish::Subscribe | Wish::Publish { .. }, Some(1011)) => weather.partitions,
+            (Wish::Publish { .. }, Some(1011)) => {
+                weather.partitions || weather.full && is_safe(&asked.channel)
+            }
+            (Wish::Subscribe, Some(1011)) => weather.partitions,
             (Wish::Presence(_), Some(1004)) => forbidden,
             (Wish::Presence(_), None) if forbidden => false,
             (Wish::Presence(_), Some(1007)) => asked.data.as_ref().is_some_and(|data| data.len() > MAX_DATA),
@@ -176,7 +198,10 @@ fn judge_complaints(story: &Story, weather: &Weather) -> Result<(), Broken> {
             1002 => silent().any(|sent| is_bad_name(&sent.channel)),
             1004 => silent().any(|sent| is_forbidden(&sent.channel)),
             1007 => silent().any(|sent| sent.len > MAX_PAYLOAD),
-            1011 => weather.partitions && silent().next().is_some(),
+            1011 => {
+                weather.partitions && silent().next().is_some()
+                    || weather.full && silent().any(|sent| is_safe(&sent.channel))
+            }
             1013 => {
                 weather.asks
                     || weather.overload
