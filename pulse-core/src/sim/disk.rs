@@ -7,7 +7,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::random::Random;
-use crate::{Record, Restored, Router};
+use crate::{Record, Restored, Router, Stored};
 
 /// What a full disk's host says.
 const FULL: &str = "the disk is full";
@@ -25,7 +25,7 @@ pub struct DiskCounts {
 
 #[derive(Debug, Default)]
 pub(super) struct Disk {
-    channels: BTreeMap<String, Stored>,
+    channels: BTreeMap<String, Stock>,
     /// By router: what it wants stored next, with the sequence number. One at a time.
     batches: BTreeMap<usize, (u64, Vec<u8>)>,
     /// Nothing is taken before this time.
@@ -34,19 +34,27 @@ pub(super) struct Disk {
 }
 
 /// A channel on the disk.
-#[derive(Debug, Default)]
-struct Stored {
+#[derive(Debug)]
+struct Stock {
     epoch: u32,
+    first: u64,
     top: u64,
     publications: Vec<Stowed>,
+    names: Vec<Stowed>,
 }
 
-/// A publication on the disk.
+impl Stock {
+    fn new(epoch: u32) -> Self {
+        Self { epoch, first: 1, top: 0, publications: Vec::new(), names: Vec::new() }
+    }
+}
+
+/// A publication on the disk, or its name.
 #[derive(Debug)]
 struct Stowed {
     offset: u64,
     time: u64,
-    frame: Vec<u8>,
+    bytes: Vec<u8>,
 }
 
 impl Disk {
@@ -91,12 +99,17 @@ impl Disk {
 
     /// Gives all routers of a new process back what is theirs.
     pub(super) fn restore(&self, routers: &mut [Router]) -> Result<(), String> {
-        for (name, Stored { epoch, top, publications }) in &self.channels {
-            let entries: Vec<(u64, &[u8])> =
-                publications.iter().map(|stowed| (stowed.time, &*stowed.frame)).collect();
+        for (name, stock) in &self.channels {
+            let &Stock { epoch, first, top, ref publications, ref names } = stock;
+            let publications: Vec<_> =
+                publications.iter().map(|stowed| (stowed.time, &*stowed.bytes)).collect();
+            let names: Vec<_> =
+                names.iter().map(|stowed| (stowed.offset, stowed.time, &*stowed.bytes)).collect();
+            let stored =
+                Stored { channel: name, epoch, first, top, publications: &publications, names: &names };
             let mut homes = 0;
             for router in &mut *routers {
-                match router.restore(name, *epoch, *top, &entries) {
+                match router.restore(&stored) {
                     Ok(restored) => homes += u32::from(restored == Restored::Here),
                     Err(error) => return Err(format!("{name} cannot be restored up to {top}: {error}")),
                 }
@@ -135,19 +148,30 @@ impl Disk {
                     return Err(format!("{channel} begins again in its epoch, with {top} publications"));
                 }
             }
-            Record::Publication { channel, epoch, offset, time, frame } => {
+            Record::Publication { channel, epoch, offset, time, name, frame } => {
                 let stored = self.begin(channel, epoch);
                 if offset != stored.top + 1 {
                     return Err(format!("{channel} is to have {offset} behind {}", stored.top));
                 }
                 stored.top = offset;
-                stored.publications.push(Stowed { offset, time, frame: frame.into() });
+                stored.publications.push(Stowed { offset, time, bytes: frame.into() });
+                if !name.is_empty() {
+                    stored.names.push(Stowed { offset, time, bytes: name.into() });
+                }
             }
-            Record::Trimmed { channel, first } => {
-                // What may go need not go at once.
+            // What may go need not go at once.
+            Record::Superseded { channel, offset } => {
+                let stored = self.channels.get_mut(channel).filter(|_| offset % 4 == 0);
+                if let Some(stored) = stored {
+                    stored.publications.retain(|stowed| stowed.offset != offset);
+                }
+            }
+            Record::Trimmed { channel, first, named } => {
                 let stored = self.channels.get_mut(channel).filter(|_| first % 4 == 0);
                 if let Some(stored) = stored {
+                    stored.first = first;
                     stored.publications.retain(|stowed| stowed.offset >= first);
+                    stored.names.retain(|stowed| stowed.offset >= named);
                 }
             }
             Record::Forgotten { channel } => {
@@ -158,10 +182,10 @@ impl Disk {
     }
 
     /// The channel in this epoch; what was kept of another one goes away.
-    fn begin(&mut self, channel: &str, epoch: u32) -> &mut Stored {
-        let stored = self.channels.entry(channel.into()).or_default();
+    fn begin(&mut self, channel: &str, epoch: u32) -> &mut Stock {
+        let stored = self.channels.entry(channel.into()).or_insert_with(|| Stock::new(epoch));
         if stored.epoch != epoch {
-            *stored = Stored { epoch, ..Stored::default() };
+            *stored = Stock::new(epoch);
         }
         stored
     }

@@ -166,7 +166,7 @@ impl Chaos {
             self.sim.hang_up(self.drivers[at].no);
         }
         // Longer than the grace of those who were present, and than history is kept.
-        self.sim.run_for(2_000 + u64::from(model::HISTORY_TTL_MS));
+        self.sim.run_for(2_000 + u64::from(model::HISTORY_TTL_MS.max(model::WINDOW_MS)));
         for (router, stats) in self.sim.stats().enumerate() {
             let left = (stats.connections, stats.subscriptions, stats.channels, stats.members);
             if left != (0, 0, 0, 0) {

@@ -1,7 +1,7 @@
 //! What a random run is made of: the weather, the rules and limits of its routers, and what the host answers.
 
 use crate::random::Random;
-use crate::sim::model::{HISTORY_SIZE, HISTORY_TTL_MS, MAX_DATA, MAX_PAYLOAD, Weather};
+use crate::sim::model::{HISTORY_SIZE, HISTORY_TTL_MS, MAX_DATA, MAX_PAYLOAD, WINDOW_MS, Weather};
 use crate::{Answer, Config, Heartbeat, Limits, Namespace, Request, Rule, Rules, SlowConsumer};
 
 /// What happens in a run.
@@ -31,8 +31,7 @@ pub(super) fn router(weather: &Weather, grace_ms: u32, random: &mut Random) -> C
         history_size: HISTORY_SIZE as u32,
         history_bytes: 1 << 24,
         history_ttl_ms: HISTORY_TTL_MS,
-        // Longer than a run takes, however the clock leaps.
-        idempotency_window_ms: 3_600_000,
+        idempotency_window_ms: WINDOW_MS,
         // In weather that loses nothing, newer ones by key would still lose something now and then.
         slow_consumer: policies[random.below(if weather.slow { 3 } else { 2 }) as usize],
         ..plain

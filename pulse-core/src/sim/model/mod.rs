@@ -20,7 +20,7 @@ use super::client::{Client, ClientNo, What};
 use crate::wire::Frame;
 use story::Story;
 
-pub(crate) use positions::{HISTORY_SIZE, HISTORY_TTL_MS, is_kept, is_safe};
+pub(crate) use positions::{HISTORY_SIZE, HISTORY_TTL_MS, WINDOW_MS, is_kept, is_safe};
 pub(crate) use requests::{MAX_DATA, MAX_PAYLOAD};
 pub(crate) use story::Mark;
 

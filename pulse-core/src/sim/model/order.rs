@@ -7,7 +7,6 @@ use alloc::vec::Vec;
 
 use crate::Dialect;
 
-use super::positions::KEYS_OUTLIVE_THE_PROCESS;
 use super::requests::is_refused;
 use super::story::{Mark, Sent, Stay, Story};
 use super::{Broken, Tally, Weather, is_kept, is_safe};
@@ -153,7 +152,7 @@ impl Channel {
         };
         let first = &mut self.publications[at];
         let forgets = weather.leaps || weather.small && !safe;
-        let lost = story.life != first.last_life && !(safe && KEYS_OUTLIVE_THE_PROCESS);
+        let lost = story.life != first.last_life && !safe;
         first.is_several |= forgets || lost;
         first.is_repeated = true;
         first.at = first.at.min(sent.at);

@@ -12,9 +12,8 @@ use super::{Broken, Tally, Weather};
 pub(crate) const HISTORY_SIZE: u64 = 20;
 pub(crate) const HISTORY_TTL_MS: u32 = 60_000;
 
-/// Whether the idempotency keys of a channel that keeps history on disk are there as well. While they are not, what is sent again
-/// to the next process may be published twice.
-pub(super) const KEYS_OUTLIVE_THE_PROCESS: bool = false;
+/// For which they know idempotency keys: longer than a run takes, however the clock leaps.
+pub(crate) const WINDOW_MS: u32 = 3_600_000;
 
 /// Whether a channel keeps history in every run.
 pub(crate) fn is_kept(channel: &str) -> bool {
@@ -94,12 +93,10 @@ impl Book {
     /// A publication has one number, and if it was sent again under its idempotency key one in each epoch.
     fn judge_repeats(&self) -> Result<(), Broken> {
         for ((channel, mark), Sends { count, lives, places }) in &self.publications {
-            let forgets = is_safe(channel) && !KEYS_OUTLIVE_THE_PROCESS;
-            let (each, all) =
-                (if forgets { lives.len() } else { 1 }, if *count > 1 { usize::MAX } else { 1 });
+            let all = if *count > 1 { usize::MAX } else { 1 };
             let mut numbers: BTreeMap<&str, usize> = BTreeMap::new();
             places.iter().for_each(|(epoch, _)| *numbers.entry(epoch).or_default() += 1);
-            if places.len() > all || numbers.values().any(|count| *count > each) {
+            if places.len() > all || numbers.values().any(|count| *count > 1) {
                 let text = format!("{mark:?}, which was sent {count} times, is at {places:?}");
                 return Err(Broken::new("positions", channel, text));
             }
