@@ -169,9 +169,7 @@ impl Histories {
     pub(super) fn push(&mut self, channel: u32, now: Time, item: &Item<'_>) -> Option<u64> {
         let before = self.keep(channel, now, item);
         self.make_room();
-        if self.of(channel).alarm.is_none() {
-            self.wake(channel, now);
-        }
+        self.wake_within(channel, now, |bounds| bounds.ttl_ms);
         before
     }
 
@@ -217,9 +215,7 @@ impl Histories {
             kept.repeats.get_or_insert_with(|| Box::new(Repeats::new(seed))).push(now, name, fate);
         });
         self.make_room();
-        if self.of(channel).alarm.is_none() {
-            self.wake(channel, now);
-        }
+        self.wake_within(channel, now, |bounds| bounds.window_ms);
     }
 
     /// What a channel knows as of now of publications that had a name, with their times, the oldest first.
@@ -291,6 +287,11 @@ impl Histories {
         self.by_channel.get(&channel).is_some_and(|kept| kept.stored_from.is_some())
     }
 
+    /// Whether a channel keeps only the newest of each key.
+    pub(super) fn is_per_key(&self, channel: u32) -> bool {
+        self.by_channel.get(&channel).is_some_and(|kept| kept.bounds.per_key)
+    }
+
     /// A channel was restored, of which the store has what begins here.
     pub(super) fn set_stored_from(&mut self, channel: u32, matters: Matters) {
         self.of(channel).stored_from = Some(matters);
@@ -357,6 +358,16 @@ impl Histories {
         }
         if let Some(alarm) = alarm {
             self.alarms.insert((alarm, channel));
+        }
+    }
+
+    /// The same, where nothing but what has come now can make it earlier.
+    #[inline]
+    fn wake_within(&mut self, channel: u32, now: Time, ms: impl FnOnce(&Bounds) -> u64) {
+        let kept = self.of(channel);
+        let due = now.after_ms(ms(&kept.bounds).max(HISTORY_SWEEP_MS));
+        if kept.alarm.is_none_or(|alarm| due < alarm) {
+            self.wake(channel, now);
         }
     }
 

@@ -19,6 +19,7 @@ mod publications;
 mod recovery;
 mod requests;
 mod session;
+mod storing;
 mod subscriptions;
 mod timer;
 mod waiting;
@@ -47,7 +48,6 @@ use crate::{
 };
 
 use bound::Piece;
-use durable::Storing;
 use fanout::Fanout;
 use history::Histories;
 use lists::Message;
@@ -55,6 +55,7 @@ use peers::Unsent;
 use presence::Crowds;
 use recovery::Replays;
 use session::{Conn, State};
+use storing::Storing;
 use subscriptions::Joining;
 use timer::{Deadlines, Heartbeat};
 
@@ -192,7 +193,7 @@ impl Router {
             // Of the same randomness, but not the hash that places channels.
             histories: Histories::new(mix(!hash_key), history_bytes),
             replays: Replays::default(),
-            storing: Storing::new(config.limits.peer_bytes as usize),
+            storing: Storing::new(config.limits.peer_bytes as usize, mix(!hash_key)),
             outboxes,
             unsent: Unsent::default(),
             fanout: Fanout::new(config.limits.queue_bytes as usize),
@@ -369,7 +370,8 @@ impl Router {
     /// When [`advance`](Self::advance) is due at the latest; `None` while nothing can fall due.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Time> {
-        self.deadlines.next().into_iter().chain(self.crowds.next()).chain(self.histories.next()).min()
+        let kept = [self.histories.next(), self.storing.next()].into_iter().flatten();
+        self.deadlines.next().into_iter().chain(self.crowds.next()).chain(kept).min()
     }
 
     /// Whether the turn holds as much as it should: drain before the next input.
