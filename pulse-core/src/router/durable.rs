@@ -16,7 +16,8 @@ use crate::wire::{Ack, ErrorCode, Publish};
 use crate::{Effect, ImportError, Now, Outcome, Record, Refused, Stored, Time};
 
 use super::Router;
-use super::history::{Matters, publication};
+use super::histories::Matters;
+use super::history::publication;
 use super::storing::{Asker, Other, Pending};
 
 /// What [`Router::restore`] has done with a channel.

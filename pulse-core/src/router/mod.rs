@@ -1,9 +1,10 @@
 //! One thread's worth of Pulse: every connection and channel of it, from input bytes to output batches.
 //!
 //! This file owns the turn and the life of connections. `requests` answers what clients ask, with `subscriptions`,
-//! `publications`, `guards`, `history` (`bound` says what of it is too much), `durable`, `recovery` and, where a request
-//! cannot be decided at once, `waiting`; `commands` does what the host wants; `peers` speaks with other routers; `fanout`
-//! decides which bytes go to whom (with `lists`; `backlog` has what waits), `timer` when a silent connection is looked at.
+//! `publications`, `guards`, `history` (with `histories`; `bound` says what of them is too much), `durable`, `recovery` and,
+//! where a request cannot be decided at once, `waiting`; `commands` does what the host wants; `peers` speaks with other
+//! routers; `fanout` decides which bytes go to whom (with `lists`; `backlog` has what waits), `timer` when a silent
+//! connection is looked at.
 
 mod backlog;
 mod bound;
@@ -11,6 +12,7 @@ mod commands;
 mod durable;
 mod fanout;
 mod guards;
+mod histories;
 mod history;
 mod lists;
 mod moving;
@@ -50,7 +52,7 @@ use crate::{
 
 use bound::Piece;
 use fanout::Fanout;
-use history::Histories;
+use histories::Histories;
 use lists::Message;
 use peers::Unsent;
 use presence::Crowds;
