@@ -507,6 +507,11 @@ impl Router {
             }
             State::Greeting => self.end(slot, CloseCode::CONNECT_EXPECTED, None),
             State::Closing { .. } => self.ask_to_close(slot),
+            // It is not read from, so it cannot be heard. But it must not take the server for dead.
+            State::Open if self.conns[slot as usize].waiting.is_some() => {
+                self.deadlines.set(slot, self.config.heartbeat.interval_ms);
+                self.ask_for_life(slot, ping);
+            }
             State::Open => match self.deadlines.heartbeat(slot, self.conns[slot as usize].heard) {
                 Heartbeat::Silent => self.end(slot, CloseCode::HEARTBEAT_TIMEOUT, None),
                 Heartbeat::Ask => self.ask_for_life(slot, ping),

@@ -106,8 +106,10 @@ impl Router {
             Flow::Wait => self.wait(slot, &waiting.frames),
             Flow::End => {}
         }
-        let conn = &self.conns[slot as usize];
+        let conn = &mut self.conns[slot as usize];
         if conn.waiting.is_none() && conn.state == State::Open {
+            // What it said meanwhile is read only now.
+            conn.heard = self.deadlines.tick();
             self.effects.push_back(Effect::Pause { conn: self.id(slot), paused: false });
         }
     }
