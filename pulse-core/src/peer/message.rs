@@ -124,10 +124,12 @@ pub enum PeerMessage<'a> {
         /// Whether changes of presence were not passed on either.
         changes: bool,
     },
-    /// To everybody: this router has as much to pass on as it can hold, so nothing more should be published through it for now.
+    /// To everybody: what should not be sent to this router for now, since it can hold no more of it. Replaces what it said before.
     Busy {
-        /// `false` ends that.
-        on: bool,
+        /// Anything to publish or to ask: it has as much to pass on as it can hold.
+        peers: bool,
+        /// Publications that are to be on disk: it has as much to store as it can hold.
+        store: bool,
     },
 }
 
@@ -329,7 +331,9 @@ impl<'a> PeerMessage<'a> {
                 put_position(out, (epoch, offset));
                 put_bytes(out, frames);
             }
-            Self::Busy { on } => out.extend_from_slice(&[BUSY, u8::from(on)]),
+            Self::Busy { peers, store } => {
+                out.extend_from_slice(&[BUSY, u8::from(peers) | u8::from(store) << 1])
+            }
         }
     }
 
@@ -395,7 +399,10 @@ impl<'a> PeerMessage<'a> {
                 let recalled = Recalled { lost, epoch, offset, after, frames: r.bytes()? };
                 Self::Recalled { ticket, recalled }
             }
-            BUSY => Self::Busy { on: r.u8()? != 0 },
+            BUSY => {
+                let bits = r.u8()?;
+                Self::Busy { peers: bits & 1 != 0, store: bits & 2 != 0 }
+            }
             _ => return Err(BadParcel),
         };
         Ok((message, r.0))
@@ -494,7 +501,8 @@ mod tests {
             PeerMessage::Publication { channel: "d", offset: 5, frame: &[9; 300] },
             PeerMessage::Notice { channel: "e", frame: &[8] },
             PeerMessage::Missed { channel: "f", offset: 6, changes: true },
-            PeerMessage::Busy { on: true },
+            PeerMessage::Busy { peers: true, store: false },
+            PeerMessage::Busy { peers: false, store: true },
         ]
         .into()
     }

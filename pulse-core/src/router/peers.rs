@@ -4,7 +4,7 @@ use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 
 use crate::limits::TURN_BYTES;
-use crate::peer::{Asked, Outbox, PeerMessage};
+use crate::peer::{Asked, Busy, Outbox, PeerMessage};
 use crate::wire::{Ack, ErrorCode, Frame};
 use crate::{BadParcel, ConnId, Effect, PeerId};
 
@@ -26,7 +26,7 @@ pub(super) struct Unsent {
     /// Whether something may have become crowded, or not be so any more.
     pub(super) changed: bool,
     /// What the peers were told last.
-    busy: bool,
+    busy: Busy,
 }
 
 impl Unsent {
@@ -126,8 +126,9 @@ impl Router {
     pub fn peer_joined(&mut self, peer: PeerId) {
         let Some(outbox) = self.outbox(peer).filter(|outbox| !outbox.connected) else { return };
         outbox.connected = true;
-        if self.unsent.busy {
-            self.say(peer.0, PeerMessage::Busy { on: true });
+        if self.unsent.busy != Busy::default() {
+            let Busy { peers, store } = self.unsent.busy;
+            self.say(peer.0, PeerMessage::Busy { peers, store });
         }
         for channel in self.channels.which(|channel| channel.home() == peer.0) {
             self.ask_to_join(channel);
@@ -203,11 +204,12 @@ impl Router {
     /// Asks the others to hold their publishers back while a peer or the store has more to take than it does, and tells them when that is
     /// over. What is said already still comes; only where it is too much for the bound of an outbox, something is left out.
     fn tell_if_busy(&mut self) {
-        let busy = self.storing.is_crowded() || self.outboxes.iter().any(Outbox::is_crowded);
+        let (peers, store) = (self.outboxes.iter().any(Outbox::is_crowded), self.storing.is_crowded());
+        let busy = Busy { peers, store };
         if core::mem::replace(&mut self.unsent.busy, busy) != busy {
             for peer in 0..self.outboxes.len() as u16 {
                 if peer != self.config.shards.index {
-                    self.say(peer, PeerMessage::Busy { on: busy });
+                    self.say(peer, PeerMessage::Busy { peers, store });
                 }
             }
         }
@@ -277,8 +279,8 @@ impl Router {
                 return self.on_publication(channel, offset, frame);
             }
             PeerMessage::Notice { channel, frame } => return self.on_notice(channel, frame),
-            PeerMessage::Busy { on } => {
-                self.outboxes[usize::from(from)].busy = on;
+            PeerMessage::Busy { peers, store } => {
+                self.outboxes[usize::from(from)].busy = Busy { peers, store };
             }
             PeerMessage::Missed { channel, offset, changes } => {
                 if let Some(channel) = self.settled_leaf(channel) {
@@ -451,18 +453,26 @@ impl Router {
         }
         self.unsent.any_paused = false;
         for peer in 0..self.outboxes.len() {
-            let outbox = &mut self.outboxes[peer];
-            self.unsent.any_paused |= !outbox.paused.is_empty();
-            if outbox.connected && outbox.is_full() {
-                continue;
-            }
-            while let Some(conn) = self.outboxes[peer].paused.pop_front() {
+            let outbox = &self.outboxes[peer];
+            self.unsent.any_paused |= !outbox.paused.is_empty() || !outbox.paused_for_store.is_empty();
+            let (may_go_on, may_store) = match outbox.connected {
+                true => (!outbox.is_full(), !outbox.is_store_full()),
+                false => (true, true),
+            };
+            while let Some(conn) = self.unpause(peer, may_go_on, may_store) {
                 if self.resume_held(conn) {
                     return true;
                 }
             }
         }
         false
+    }
+
+    /// The next connection that waits for a peer and need not any more.
+    fn unpause(&mut self, peer: usize, may_go_on: bool, may_store: bool) -> Option<ConnId> {
+        let Outbox { paused, paused_for_store, .. } = &mut self.outboxes[peer];
+        let next = if may_go_on { paused.pop_front() } else { None };
+        next.or_else(|| if may_store { paused_for_store.pop_front() } else { None })
     }
 
     /// Lets a connection go on that was held back; false if it is gone.

@@ -58,6 +58,9 @@ impl Router {
         let home =
             known.map_or_else(|| self.channels.home(hash), |channel| self.channels.get(channel).home());
         if home != self.config.shards.index {
+            if rules.stores() && self.outboxes[usize::from(home)].busy.store {
+                return self.wait_for_store_of(slot, home);
+            }
             let name = self.name_at_home(slot, request, &rules);
             return self.publish_away(slot, home, request.id, &publication, &name);
         }

@@ -2,11 +2,12 @@
 //! connection wait behind it, bounded, and the host is asked to stop reading.
 
 use alloc::boxed::Box;
+use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::num::NonZeroU64;
 
 use crate::wire::{self, DecodeError, ErrorCode, Frame, Split};
-use crate::{Answer, Effect, Request, Ticket};
+use crate::{Answer, ConnId, Effect, Request, Ticket};
 
 use super::requests::Flow;
 use super::session::{State, Waiting};
@@ -36,16 +37,24 @@ impl Router {
 
     /// The frame in hand and all behind it wait until a peer has taken more.
     pub(super) fn wait_for_peer(&mut self, slot: Slot, peer: u16) -> Flow {
+        self.wait_among(slot, |router| &mut router.outboxes[usize::from(peer)].paused)
+    }
+
+    /// The frame in hand and all behind it wait until the store of a peer has taken more.
+    pub(super) fn wait_for_store_of(&mut self, slot: Slot, peer: u16) -> Flow {
+        self.wait_among(slot, |router| &mut router.outboxes[usize::from(peer)].paused_for_store)
+    }
+
+    fn wait_among(&mut self, slot: Slot, paused: impl Fn(&mut Self) -> &mut VecDeque<ConnId>) -> Flow {
         let conn = self.id(slot);
         self.hold(slot, None);
-        let bound = 2 * self.conns.len();
-        let paused = &mut self.outboxes[usize::from(peer)].paused;
-        if paused.len() >= bound {
+        if paused(self).len() >= 2 * self.conns.len() {
             // Ids of connections that are gone add up while the peer takes nothing.
-            let conns = &self.conns;
-            paused.retain(|id| conns[id.slot() as usize].generation == id.generation());
+            let mut there = core::mem::take(paused(self));
+            there.retain(|id| self.conns[id.slot() as usize].generation == id.generation());
+            *paused(self) = there;
         }
-        paused.push_back(conn);
+        paused(self).push_back(conn);
         self.unsent.any_paused = true;
         self.effects.push_back(Effect::Pause { conn, paused: true });
         Flow::Wait
