@@ -40,7 +40,7 @@ use crate::peer::Outbox;
 use crate::presence::ClientName;
 use crate::queue::Meta;
 use crate::random::{Random, Seed, mix};
-use crate::wire::{CLOSES, CloseCode, Disconnect, Frame};
+use crate::wire::{CLOSES, CloseCode, Disconnect, Frame, MAX_SAFE};
 use crate::{
     Answer, Batch, ConnId, Dialect, Effect, Kind, Limits, Link, Namespace, Now, PeerId, Rule, Rules, Shards,
     Stats, Ticket, Time, limits,
@@ -214,7 +214,8 @@ impl Router {
 
     /// Opens a turn: sets its clock and looks after connections that are due.
     pub fn advance(&mut self, now: Now) {
-        self.now = now;
+        // Frames have no room for a later time of day.
+        self.now = Now { unix_ms: now.unix_ms.min(MAX_SAFE), ..now };
         self.drop_unused();
         self.crowds.advance(now.mono);
         self.forget_expired();
