@@ -243,6 +243,12 @@ impl Router {
 
     /// One message of a peer.
     fn hear(&mut self, from: u16, message: PeerMessage<'_>) -> Result<(), BadParcel> {
+        if let Some((ticket, channel)) = message.asked_of_home()
+            && (channel.is_empty() || self.home(channel).0 != self.config.shards.index)
+        {
+            self.refuse_misplaced(from, ticket, &message);
+            return Ok(());
+        }
         match message {
             PeerMessage::Subscribe { ticket, channel } => self.on_subscribe(from, ticket, channel),
             PeerMessage::Unsubscribe { channel } => self.on_unsubscribe(from, channel),
@@ -266,7 +272,10 @@ impl Router {
                     self.tell_ack(slot, Ack { id, stale: stale.then_some(true), ..Ack::default() }, position);
                 }
             }
-            PeerMessage::Refused { ticket, code } => self.on_refused(from, ticket, ErrorCode(code)),
+            PeerMessage::Refused { ticket, code } => {
+                let code = Some(ErrorCode(code)).filter(|code| code.row().is_some());
+                self.on_refused(from, ticket, code.unwrap_or(ErrorCode::SERVER_ERROR));
+            }
             PeerMessage::Reply { ticket, frame } => {
                 if let Some(Asked::Client { conn, .. }) = self.answered(from, ticket)
                     && let Some(slot) = self.open_slot(conn)
@@ -292,6 +301,17 @@ impl Router {
     }
 
     // ---- as home
+
+    /// A peer takes this router for the home of a channel that it is not, so the two are not set up alike. That is a mistake, but
+    /// none that must end both.
+    fn refuse_misplaced(&mut self, from: u16, ticket: u64, message: &PeerMessage<'_>) {
+        if ticket != 0 {
+            self.say(from, PeerMessage::Refused { ticket, code: ErrorCode::SERVER_ERROR.0 });
+        } else if matches!(message, PeerMessage::Publish { .. }) {
+            // Who wants no answer is not told, but it is counted.
+            self.stats.dropped_between += 1;
+        }
+    }
 
     fn on_subscribe(&mut self, from: u16, ticket: u64, name: &str) {
         let hash = self.channels.hash(name);
@@ -325,7 +345,8 @@ impl Router {
         frame: &[u8],
     ) -> Result<(), BadParcel> {
         if self.rulebook.rules(channel).history().is_some() {
-            self.on_publish_to_keep(from, ticket, name, &publication(frame)?);
+            let publication = Some(publication(frame)?).filter(|publication| publication.channel == channel);
+            self.on_publish_to_keep(from, ticket, name, &publication.ok_or(BadParcel)?);
             return Ok(());
         }
         if ticket != 0 {

@@ -199,7 +199,8 @@ impl Router {
                 self.fanout.push(subscriber.slot, message);
             }
         }
-        self.stats.dropped_between += count.unwrap_or(0) * entry.subscribers.len() as u64;
+        let missed = count.unwrap_or(0).saturating_mul(entry.subscribers.len() as u64);
+        self.stats.dropped_between = self.stats.dropped_between.saturating_add(missed);
     }
 }
 
