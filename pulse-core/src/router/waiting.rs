@@ -78,7 +78,8 @@ impl Router {
     }
 
     fn hold(&mut self, slot: Slot, ticket: Option<Ticket>) {
-        self.conns[slot as usize].waiting = Some(Box::new(Waiting { ticket, frames: Vec::new() }));
+        self.conns[slot as usize].waiting =
+            Some(Box::new(Waiting { ticket, answer: None, frames: Vec::new() }));
     }
 
     /// Keeps frames behind the one that waits, as far as the bound allows.
@@ -109,10 +110,15 @@ impl Router {
         let Split::Frame { map, rest } = wire::split(&waiting.frames, waiting.frames.len()) else {
             unreachable!("the frame that waits was split off once before");
         };
+        let answer = answer.or(waiting.answer.as_ref());
         match self.frame(slot, map, answer) {
             Flow::On if rest.is_empty() => {}
             Flow::On => self.frames(slot, rest),
-            Flow::Wait => self.wait(slot, &waiting.frames),
+            Flow::Wait => {
+                self.wait(slot, &waiting.frames);
+                // What it waits for now is another thing: the host has decided.
+                self.conns[slot as usize].waiting.as_mut().expect("it waits again").answer = answer.cloned();
+            }
             Flow::End => {}
         }
         let conn = &mut self.conns[slot as usize];
