@@ -1,5 +1,7 @@
 //! Every default and ceiling in one place: value, unit, who may change it and what happens beyond it.
 
+use crate::wire::MAX_SAFE;
+
 /// What one router accepts. The defaults are those of the server's configuration file.
 ///
 /// ```
@@ -93,6 +95,10 @@ pub(crate) const CLOSE_MS: u32 = 5_000;
 
 /// Bytes of the longest channel name.
 pub(crate) const CHANNEL_NAME_BYTES: usize = 256;
+
+/// The highest number that a channel may have when a router takes it over. As many as are left from here on nobody publishes, so
+/// numbers stay within what frames hold.
+pub(crate) const OFFSET_MAX: u64 = MAX_SAFE / 2;
 
 /// Requests that a peer has not answered, beyond which connections that ask more of it are not read from.
 pub(crate) const PEER_REQUESTS: usize = 16 * 1024;

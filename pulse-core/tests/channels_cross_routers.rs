@@ -5,9 +5,15 @@ mod support;
 #[cfg(all(target_family = "wasm", target_os = "unknown"))]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
+use pulse_core::wire::PresenceAction::{Count, Join};
 use pulse_core::wire::{Frame, Payload, Publish};
-use pulse_core::{BadParcel, Config, ConnId, Dialect, Kind, Limits, Link, PeerId, Rules, SlowConsumer};
-use support::{Cluster, connect, publish, publish_with_id, subscribe, unsubscribe};
+use pulse_core::{
+    BadParcel, Config, ConnId, Dialect, Kind, Limits, Link, Namespace, PeerId, PeerMessage, Rules, Shards,
+    SlowConsumer,
+};
+use support::{
+    Cluster, World, connect, history, presence, publish, publish_with_id, recover, subscribe, unsubscribe,
+};
 
 #[test]
 fn a_publication_reaches_subscribers_of_every_router_whoever_is_home() {
@@ -374,7 +380,7 @@ fn bytes_that_are_no_parcel_are_refused() {
     assert_eq!(c.router(0).peer(PeerId(1), b"nonsense"), Err(BadParcel));
     assert_eq!(c.router(0).peer(PeerId(0), &[]), Err(BadParcel), "nobody is its own peer");
     assert_eq!(c.router(0).peer(PeerId(9), &[]), Err(BadParcel));
-    let alone = &mut support::World::new(Config::default()).router;
+    let alone = &mut World::new(Config::default()).router;
     assert_eq!(alone.peer(PeerId(1), &[]), Err(BadParcel));
 }
 
@@ -391,4 +397,77 @@ fn no_two_connections_of_a_cluster_have_one_name() {
     names.dedup();
     assert_eq!(names.len(), 400);
     let _ = connect(1);
+}
+
+/// Routers that do not agree who has a channel, by a mistake of whoever set them up.
+#[test]
+fn a_peer_that_asks_for_what_is_not_at_home_here_is_refused_and_ends_nobody() {
+    let rules = Rules { history_size: 4, ..Rules::default() };
+    let kept = Config { namespaces: vec![Namespace { name: "kept".into(), rules }], ..Config::default() };
+    let world = |index, key| World::new(Config { shards: Shards { index, count: 2, key }, ..kept.clone() });
+    for namespace in ["plain", "kept"] {
+        for (is_known, recovers) in [(false, false), (true, false), (false, true)] {
+            let (mut home, mut leaf) = (world(0, 7), world(1, 8));
+            let each_has_the_other =
+                |name: &String| leaf.router.home(name) == PeerId(0) && home.router.home(name) == PeerId(1);
+            let channel = (0..).map(|n| format!("{namespace}:{n}")).find(each_has_the_other).unwrap();
+            if is_known {
+                let there = home.client();
+                home.send(there, &subscribe(1, &channel));
+                home.drain();
+                home.parcels.clear();
+            }
+            let a = leaf.client();
+            leaf.send_all(a, &[history(1, &channel, None, None, None), publish_with_id(2, &channel, "a")]);
+            leaf.send_all(a, &[publish(&channel, "b"), presence(3, &channel, Count, b"")]);
+            leaf.send(
+                a,
+                &if recovers { recover(4, &channel, "00000000", 0) } else { subscribe(4, &channel) },
+            );
+            leaf.send(a, &presence(5, &channel, Join, b"\xa1a"));
+            let told = |from: &mut World, to: &mut World, peer| {
+                from.drain();
+                for (_, parcel) in from.parcels.drain(..) {
+                    to.router.peer(peer, &parcel).expect("it is a parcel");
+                }
+            };
+            told(&mut leaf, &mut home, PeerId(1));
+            told(&mut home, &mut leaf, PeerId(0));
+            let mut seen = leaf.sees(a);
+            seen.sort();
+            let first = if namespace == "kept" { "error 1 1011" } else { "error 1 1014" };
+            assert_eq!(seen, [first, "error 2 1011", "error 3 1011", "error 4 1011", "error 5 1011"]);
+            assert_eq!(home.router.stats().dropped_between, 1, "who wants no answer");
+            assert_eq!(leaf.router.stats().subscriptions, 0);
+        }
+    }
+}
+
+#[test]
+fn a_peers_numbers_may_be_as_large_as_they_are_written() {
+    let mut c = Cluster::new(2, &Config::default());
+    let channel = c.channel_of(0);
+    let (a, b) = (c.client(1), c.client(1));
+    c.subscribe(a, &channel);
+    c.subscribe(b, &channel);
+    c.send(a, &[publish_with_id(1, &channel, "a")]);
+    c.settle();
+    c.sees(a);
+    let (mut parcel, mut frame) = (vec![], vec![]);
+    publish(&channel, "b").encode(&mut frame);
+    let (channel, frame) = (&*channel, &*frame);
+    PeerMessage::Missed { channel, offset: u64::MAX, changes: false }.encode(&mut parcel);
+    PeerMessage::Publication { channel, offset: u64::MAX, frame }.encode(&mut parcel);
+    PeerMessage::Publication { channel, offset: 0, frame }.encode(&mut parcel);
+    assert_eq!(c.router(1).peer(PeerId(0), &parcel), Ok(()));
+
+    // Nor does a code have to be one of ours.
+    let other = c.client(1);
+    c.worlds[1].send(other.1, &publish_with_id(7, channel, "b"));
+    c.worlds[1].drain();
+    c.worlds[1].parcels.clear();
+    let mut parcel = vec![];
+    (1..9).for_each(|ticket| PeerMessage::Refused { ticket, code: 9 }.encode(&mut parcel));
+    assert_eq!(c.router(1).peer(PeerId(0), &parcel), Ok(()));
+    assert_eq!(c.sees(other), ["error 7 1011"]);
 }

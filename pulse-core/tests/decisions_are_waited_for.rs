@@ -5,8 +5,8 @@ mod support;
 #[cfg(all(target_family = "wasm", target_os = "unknown"))]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
-use pulse_core::{Answer, Config, Rule, Rules};
-use support::{World, publish_with_id, subscribe};
+use pulse_core::{Answer, Command, Config, Limits, Rule, Rules};
+use support::{Disk, World, publish, publish_with_id, subscribe};
 
 fn world() -> World {
     let rules = Rules { subscribe: Rule::Ask, ..Rules::default() };
@@ -66,4 +66,30 @@ fn what_waits_is_bounded_and_the_rest_is_refused_under_its_id() {
     assert_eq!(w.sees(a), refused);
     w.answer(Answer::Deny);
     assert_eq!(w.take(a), ["error 1 1004", "ack 2", "ack 3", "ack 4", "ack 5"]);
+}
+
+#[test]
+fn who_was_allowed_to_publish_and_waits_for_the_disk_is_not_asked_about_again() {
+    let rules = Rules { publish: Rule::Ask, history_size: 4, durable: true, ..Rules::default() };
+    let limits = Limits { peer_bytes: 8_000, ..Limits::default() };
+    let (mut w, mut disk) = (World::new(Config { rules, limits, ..Config::default() }), Disk::default());
+    let payload = "x".repeat(2_000);
+    let pulse_core::wire::Frame::Publish(filler) = publish("news", &payload) else { unreachable!() };
+    w.router.command(&Command::Publish(filler)).unwrap();
+    let a = w.client();
+    w.send_all(a, &[publish_with_id(1, "news", "a"), publish_with_id(2, "news", "b")]);
+    w.drain();
+    w.answer(Answer::Allow);
+    assert_eq!(w.effects(), ["may 0 publish news", "pause 0 true", "pause 0 true"]);
+    w.store(&mut disk);
+    let effects = w.effects();
+    assert!(
+        effects[0].starts_with("published ") && effects[1..] == ["may 0 publish news", "pause 0 true"],
+        "{effects:?}"
+    );
+    assert_eq!(disk.numbers("news"), [1, 2]);
+    w.answer(Answer::Deny);
+    w.store(&mut disk);
+    let seen = w.take(a);
+    assert!(seen[0].starts_with("ack 1 at ") && seen[1..] == ["error 2 1004"], "{seen:?}");
 }

@@ -7,7 +7,7 @@ mod support;
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
 use pulse_core::{Config, Limits, Namespace, Restored, Rules};
-use support::{Cluster, Disk, publish, publish_with_id, recover};
+use support::{Cluster, Disk, publish, publish_with_id, recover, subscribe};
 
 fn config() -> Config {
     let rules = Rules { history_size: 100, durable: true, ..Rules::default() };
@@ -103,6 +103,28 @@ fn publishers_at_leaves_are_held_back_while_too_much_waits_at_the_home() {
     let acked = seen.iter().filter(|line| line.starts_with("ack")).count();
     assert!(refused > 0 && acked >= 30 && refused + acked == 200, "{refused} {acked}");
     assert_eq!(disk.0[&channel].top, 30 + acked as u64);
+}
+
+#[test]
+fn who_wants_nothing_of_the_disk_goes_on_at_a_leaf_too() {
+    let limits = Limits { peer_bytes: 80_000, ..Limits::default() };
+    let (mut c, mut disk) = (Cluster::new(2, &Config { limits, ..config() }), Disk::default());
+    let safe = safe(&c, 0);
+    let (first, second) = (c.channel_of(0), (0..).map(|n| format!("other:{n}")));
+    let second = second.into_iter().find(|name| c.worlds[0].router.home(name).0 == 0).unwrap();
+    let filler = c.client(0);
+    for n in 1..=30 {
+        c.send(filler, &[publish_with_id(n, &safe, &"x".repeat(1_000))]);
+        c.settle();
+    }
+    let (waits, goes_on) = (c.client(1), c.client(1));
+    c.send(waits, &[publish_with_id(1, &safe, "a")]);
+    c.send(goes_on, &[publish_with_id(1, &first, "a"), subscribe(2, &second)]);
+    assert_eq!(c.sees(goes_on), ["ack 1", "ack 2"]);
+    assert_eq!(c.worlds[1].effects(), [format!("pause {} true", waits.1.slot())]);
+    c.store(&mut disk);
+    assert_eq!(disk.0[&safe].top, 31, "who was held back goes on");
+    assert!(c.sees(waits)[0].starts_with("ack 1 at "));
 }
 
 #[test]

@@ -5,7 +5,7 @@ mod support;
 #[cfg(all(target_family = "wasm", target_os = "unknown"))]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
-use pulse_core::wire::{Frame, Payload, Publish};
+use pulse_core::wire::{Frame, MAX_SAFE, Payload, Publish};
 use pulse_core::{
     Command, Config, ConnId, Dialect, Heartbeat, ImportError, Limits, Namespace, Outcome, Restored, Rules,
     Stored,
@@ -424,6 +424,9 @@ fn only_what_a_router_has_stored_is_restored() {
     }
     let empty = Stored { channel: "safe:\n", top: 0, publications: &[], names: &[], ..good };
     assert_eq!(restore(empty), bad, "no name of a channel");
+    let (first, top) = (MAX_SAFE + 1, MAX_SAFE);
+    let last = Stored { first, top, publications: &[], names: &[], ..good };
+    assert_eq!(restore(last), bad, "numbers that are used up");
     assert_eq!(restore(Stored { channel: "other:x", ..good }), Ok(Restored::NotDurable));
     assert_eq!((w.router.stats().channels, w.router.top(X)), (0, None));
     let mut restore = |stored: Stored<'_>| w.router.restore(&stored);

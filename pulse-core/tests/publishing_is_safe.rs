@@ -6,7 +6,7 @@ mod support;
 #[cfg(all(target_family = "wasm", target_os = "unknown"))]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
-use pulse_core::wire::{Frame, Payload, Publish};
+use pulse_core::wire::{Frame, MAX_SAFE, Payload, Publish};
 use pulse_core::{Answer, Command, Config, Heartbeat, Limits, Namespace, Now, Outcome, Rule, Rules, Time};
 use support::{Cluster, World, connect, history, publish_with_id, subscribe};
 
@@ -399,6 +399,8 @@ fn a_version_needs_a_key_and_history() {
     assert_eq!(w.sees(a), ["error 1 1001", "error 2 1014"]);
     let host = Publish { channel: "plain", ..publish };
     assert_eq!(w.router.command(&Command::Publish(host)).unwrap_err().code.0, 1014);
+    let host = Publish { version: Some(MAX_SAFE + 1), ..publish };
+    assert_eq!(w.router.command(&Command::Publish(host)).unwrap_err().code.0, 1001, "no frame can say that");
     let (epoch, _) = w.position(a, X);
     let epoch: Box<str> = epoch.into();
     let kept = Outcome::Kept { epoch: epoch.clone(), offset: 1 };
@@ -421,4 +423,14 @@ fn a_stale_version_is_told_across_routers() {
     assert!(stale.ends_with(":1"), "{stale}");
     let got: Vec<_> = seen.iter().filter(|line| line.starts_with(&channel)).collect();
     assert_eq!(got, [&format!("{channel} x #1"), &format!("{channel} x #2")]);
+}
+
+#[test]
+fn a_version_and_a_time_of_day_as_large_as_may_be_are_kept() {
+    let mut w = World::new(config());
+    let a = w.client();
+    w.router.advance(Now { mono: Time(1_000), unix_ms: u64::MAX });
+    w.send_all(a, &[versioned(1, X, "k", MAX_SAFE), history(2, X, None, None, None)]);
+    let seen = w.sees(a);
+    assert!(seen[0].starts_with("ack 1 at ") && seen[1].starts_with("history 2: x#1@"), "{seen:?}");
 }

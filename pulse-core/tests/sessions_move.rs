@@ -5,6 +5,7 @@ mod support;
 #[cfg(all(target_family = "wasm", target_os = "unknown"))]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
+use pulse_core::wire::MAX_SAFE;
 use pulse_core::wire::PresenceAction::{Join, Leave, Sync};
 use pulse_core::{Answer, Config, ConnId, Dialect, ImportError, Limits, Now, Rule, Rules, Time};
 use support::{Cluster, World, connect, presence, publish, subscribe, unsubscribe};
@@ -253,8 +254,17 @@ fn other_versions_and_broken_bytes_are_refused_and_change_nothing() {
     assert_eq!(error.to_string(), "this is an export of version 9, and only version 3 can be read");
     let stats = new.router.stats();
     assert_eq!((stats.connections, stats.channels, stats.members), (0, 0, 0));
-    let mut dice = support::Dice(5);
     (session[1], channels[1]) = (3, 3);
+    // Its number is behind the version, the count, the name and the epoch; what is kept behind it begins before two counts.
+    for (top, imported) in [(1 << 50, Ok(())), (MAX_SAFE, Err(ImportError::Malformed))] {
+        let mut last = channels.clone();
+        for at in [2 + 8 + (4 + 1) + 8, last.len() - 3 * 8] {
+            last[at..at + 8].copy_from_slice(&u64::to_le_bytes(top));
+        }
+        let mut world = World::new(Config::default());
+        assert_eq!(world.router.import_channels(&last), imported, "numbers that are used up");
+    }
+    let mut dice = support::Dice(5);
     for _ in 0..20_000 {
         let (mut s, mut c) = (session.clone(), channels.clone());
         let (at, flip) = (dice.roll(s.len()), dice.roll(c.len()));

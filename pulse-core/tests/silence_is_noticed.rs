@@ -6,8 +6,8 @@ mod support;
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
 use pulse_core::wire::Frame;
-use pulse_core::{Config, Dialect, Heartbeat};
-use support::World;
+use pulse_core::{Config, Dialect, Heartbeat, Limits, Namespace, Rules};
+use support::{Disk, World, publish_with_id};
 
 #[test]
 fn a_silent_client_is_asked_and_then_closed() {
@@ -85,4 +85,30 @@ fn without_heartbeats_nobody_is_asked() {
     let a = w.client();
     w.advance(86_400_000);
     assert_eq!((w.take(a), w.effects()), (vec![], vec![]));
+}
+
+/// Its answers are not read.
+#[test]
+fn who_is_held_back_is_not_closed_for_its_silence() {
+    let rules = Rules { history_size: 10, durable: true, ..Rules::default() };
+    let namespaces = vec![Namespace { name: "safe".into(), rules }];
+    let limits = Limits { peer_bytes: 8_000, ..Limits::default() };
+    let (mut w, mut disk) = (World::new(Config { namespaces, limits, ..Config::default() }), Disk::default());
+    let a = w.client();
+    for n in 1..=5 {
+        w.send(a, &publish_with_id(n, "safe:x", &"x".repeat(600)));
+        w.drain();
+    }
+    assert_eq!(w.effects(), [format!("pause {} true", a.slot())]);
+    for _ in 0..5 {
+        w.advance(31_000);
+        assert_eq!(w.take(a), ["ping"], "it must not take the server for dead");
+    }
+    w.store(&mut disk);
+    w.store(&mut disk);
+    assert_eq!(w.take(a).len(), 5, "all is acknowledged");
+    w.advance(31_000);
+    assert_eq!(w.take(a), ["ping"], "its silence begins when it goes on");
+    w.advance(31_000);
+    assert_eq!(w.take(a), ["disconnect 4002"]);
 }

@@ -99,6 +99,28 @@ fn a_client_that_takes_nothing_does_not_hold_up_the_others_for_long() {
     stuck.expect(Opcode::Binary, &message);
 }
 
+/// What it says meanwhile cannot be heard.
+#[test]
+fn who_is_not_read_from_is_not_taken_for_silent() {
+    let host = Host::start(options_with(|options| {
+        options.max_message = 64 << 20;
+        options.stall_timeout_ms = 1_000;
+    }));
+    let mut other = host.websocket();
+    let mut heard = || {
+        other.send(Opcode::Binary, b"!heard");
+        other.frame().unwrap().payload == b"yes"
+    };
+    // On a busy machine one may be found out to take nothing before the other has said anything: then there is another one.
+    loop {
+        let mut stuck = host.websocket();
+        stuck.send(Opcode::Binary, &vec![1; 48 << 20]);
+        if (0..1_000).any(|_| heard()) {
+            return;
+        }
+    }
+}
+
 #[test]
 fn a_pause_stops_reading_until_it_ends() {
     let host = Host::start(options());

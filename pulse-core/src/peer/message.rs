@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use crate::bytes::{Reader, Short, put_bytes, put_str, put_u64};
-use crate::wire::PresenceAction;
+use crate::wire::{MAX_SAFE, PresenceAction};
 
 /// What one router says to another. A `ticket` pairs a request with the one message that answers it.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -124,10 +124,12 @@ pub enum PeerMessage<'a> {
         /// Whether changes of presence were not passed on either.
         changes: bool,
     },
-    /// To everybody: this router has as much to pass on as it can hold, so nothing more should be published through it for now.
+    /// To everybody: what should not be sent to this router for now, since it can hold no more of it. Replaces what it said before.
     Busy {
-        /// `false` ends that.
-        on: bool,
+        /// Anything to publish or to ask: it has as much to pass on as it can hold.
+        peers: bool,
+        /// Publications that are to be on disk: it has as much to store as it can hold.
+        store: bool,
     },
 }
 
@@ -329,7 +331,23 @@ impl<'a> PeerMessage<'a> {
                 put_position(out, (epoch, offset));
                 put_bytes(out, frames);
             }
-            Self::Busy { on } => out.extend_from_slice(&[BUSY, u8::from(on)]),
+            Self::Busy { peers, store } => {
+                out.extend_from_slice(&[BUSY, u8::from(peers) | u8::from(store) << 1])
+            }
+        }
+    }
+
+    /// The ticket, 0 for none, and the channel of what only the channel's home can do.
+    pub(crate) fn asked_of_home(&self) -> Option<(u64, &'a str)> {
+        match *self {
+            Self::Subscribe { ticket, channel } | Self::Publish { ticket, channel, .. } => {
+                Some((ticket, channel))
+            }
+            Self::Unsubscribe { channel } => Some((0, channel)),
+            Self::Presence { ticket, request } => Some((ticket, request.channel)),
+            Self::History { ticket, query } => Some((ticket, query.channel)),
+            Self::Recall { ticket, recall } => Some((ticket, recall.channel)),
+            _ => None,
         }
     }
 
@@ -357,7 +375,7 @@ impl<'a> PeerMessage<'a> {
                 Self::Presence { ticket, request }
             }
             SUBSCRIBED => {
-                let (ticket, offset, epoch) = (r.u64()?, r.u64()?, u32::from_le_bytes(r.array()?));
+                let (ticket, offset, epoch) = (r.u64()?, offset(&mut r)?, u32::from_le_bytes(r.array()?));
                 Self::Subscribed { ticket, channel: r.str()?, epoch, offset }
             }
             ACCEPTED => {
@@ -368,12 +386,12 @@ impl<'a> PeerMessage<'a> {
             REFUSED => Self::Refused { ticket: r.u64()?, code: u16::from_le_bytes(r.array()?) },
             REPLY => Self::Reply { ticket: r.u64()?, frame: r.bytes()? },
             PUBLICATION => {
-                let offset = r.u64()?;
+                let offset = offset(&mut r)?;
                 Self::Publication { channel: r.str()?, offset, frame: r.bytes()? }
             }
             NOTICE => Self::Notice { channel: r.str()?, frame: r.bytes()? },
             MISSED => {
-                let (changes, offset) = (r.u8()? != 0, r.u64()?);
+                let (changes, offset) = (r.u8()? != 0, offset(&mut r)?);
                 Self::Missed { channel: r.str()?, offset, changes }
             }
             HISTORY => {
@@ -390,12 +408,15 @@ impl<'a> PeerMessage<'a> {
                 Self::Recall { ticket, recall: Recall { channel: r.str()?, since, latest, page } }
             }
             RECALLED => {
-                let (lost, ticket, after) = (r.u8()?, r.u64()?, r.u64()?);
+                let (lost, ticket, after) = (r.u8()?, r.u64()?, offset(&mut r)?);
                 let (epoch, offset) = position(&mut r)?;
                 let recalled = Recalled { lost, epoch, offset, after, frames: r.bytes()? };
                 Self::Recalled { ticket, recalled }
             }
-            BUSY => Self::Busy { on: r.u8()? != 0 },
+            BUSY => {
+                let bits = r.u8()?;
+                Self::Busy { peers: bits & 1 != 0, store: bits & 2 != 0 }
+            }
             _ => return Err(BadParcel),
         };
         Ok((message, r.0))
@@ -408,7 +429,12 @@ fn put_position(out: &mut Vec<u8>, (epoch, offset): (u32, u64)) {
 }
 
 fn position(r: &mut Reader<'_>) -> Result<(u32, u64), Short> {
-    Ok((u32::from_le_bytes(r.array()?), r.u64()?))
+    Ok((u32::from_le_bytes(r.array()?), offset(r)?))
+}
+
+/// A publication's number. Clients are told it, and frames have no room for a larger one.
+fn offset(r: &mut Reader<'_>) -> Result<u64, Short> {
+    Ok(r.u64()?.min(MAX_SAFE))
 }
 
 /// Appends a [`PeerMessage::Publish`] whose frame is encoded in place.
@@ -494,7 +520,8 @@ mod tests {
             PeerMessage::Publication { channel: "d", offset: 5, frame: &[9; 300] },
             PeerMessage::Notice { channel: "e", frame: &[8] },
             PeerMessage::Missed { channel: "f", offset: 6, changes: true },
-            PeerMessage::Busy { on: true },
+            PeerMessage::Busy { peers: true, store: false },
+            PeerMessage::Busy { peers: false, store: true },
         ]
         .into()
     }

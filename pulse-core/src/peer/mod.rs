@@ -8,7 +8,7 @@ mod outbox;
 
 pub(crate) use message::put_publish;
 pub use message::{BadParcel, HistoryQuery, PeerMessage, PresenceRequest, Recall, Recalled};
-pub(crate) use outbox::{Asked, Outbox};
+pub(crate) use outbox::{Asked, Busy, Outbox};
 
 use crate::random::mix;
 

@@ -13,8 +13,8 @@ pub(crate) struct Outbox {
     pub(crate) connected: bool,
     /// Whether the host takes parcels for it.
     pub(crate) writable: bool,
-    /// Whether the peer has said that it has enough to pass on, so that nothing more should be published through it.
-    pub(crate) busy: bool,
+    /// What the peer has said that it has enough of.
+    pub(crate) busy: Busy,
     /// Whether it is listed among those that have something to send.
     pub(crate) listed: bool,
     /// Messages that were not handed out yet, in parcels of about as much as a turn should hold: a peer takes a parcel whole.
@@ -23,13 +23,24 @@ pub(crate) struct Outbox {
     len: usize,
     /// Channels of which publications were not passed on, and whether changes of presence were not either.
     pub(crate) missed: BTreeMap<u32, bool>,
-    /// Connections that are not read from, because too much waits for this peer.
+    /// Connections that are not read from, because too much waits for this peer or at it.
     pub(crate) paused: VecDeque<ConnId>,
+    /// Those that wait for its store alone.
+    pub(crate) paused_for_store: VecDeque<ConnId>,
     requests: VecDeque<Option<Asked>>,
     /// The ticket of the first of `requests`.
     first: u64,
     num_open: usize,
     bound: usize,
+}
+
+/// What a router has as much of as it can hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Busy {
+    /// What it has to pass on: nothing more should be published through it, or asked of it.
+    pub(crate) peers: bool,
+    /// What it has to store: nothing more of that should be published through it.
+    pub(crate) store: bool,
 }
 
 /// A request that a peer has to answer.
@@ -73,12 +84,13 @@ impl Outbox {
         Self {
             connected: true,
             writable: true,
-            busy: false,
+            busy: Busy::default(),
             listed: false,
             parcels: VecDeque::new(),
             len: 0,
             missed: BTreeMap::new(),
             paused: VecDeque::new(),
+            paused_for_store: VecDeque::new(),
             requests: VecDeque::new(),
             first: 1,
             num_open: 0,
@@ -88,7 +100,12 @@ impl Outbox {
 
     /// Whether connections that want something of the peer have to wait.
     pub(crate) fn is_full(&self) -> bool {
-        self.is_crowded() || self.busy || self.num_open >= PEER_REQUESTS
+        self.is_crowded() || self.busy.peers || self.num_open >= PEER_REQUESTS
+    }
+
+    /// Whether connections that want something stored by the peer have to wait.
+    pub(crate) fn is_store_full(&self) -> bool {
+        self.is_full() || self.busy.store
     }
 
     /// Whether so much waits for it that publishers to its subscribers have to wait.
@@ -157,7 +174,7 @@ impl Outbox {
     /// The session is over: forgets what was to be sent, and returns what will not be answered.
     pub(crate) fn end(&mut self) -> Vec<Asked> {
         self.connected = false;
-        self.busy = false;
+        self.busy = Busy::default();
         self.parcels = VecDeque::new();
         self.len = 0;
         self.missed.clear();

@@ -89,7 +89,7 @@ impl Router {
         }
         let hash = self.channels.hash(channel);
         let is_new = crate::grant::is_channel_name(channel) && self.channels.find(hash, channel).is_none();
-        let below = first.checked_sub(1).filter(|_| is_new && top <= crate::wire::MAX_SAFE);
+        let below = first.checked_sub(1).filter(|_| is_new && top <= crate::limits::OFFSET_MAX);
         let below = below.ok_or(ImportError::Malformed)?;
         let (mut last, mut items) = (below, Vec::with_capacity(publications.len()));
         for (_, frame) in publications {

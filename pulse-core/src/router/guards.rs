@@ -12,7 +12,7 @@ use crate::history::EpochText;
 use crate::limits::IDEMPOTENCY_KEY_BYTES;
 use crate::peer::PeerMessage;
 use crate::repeats::Fate;
-use crate::wire::{Ack, ErrorCode, Publish};
+use crate::wire::{Ack, ErrorCode, MAX_SAFE, Publish};
 
 use super::commands::{Outcome, Refused};
 use super::publications::{Source, for_subscribers};
@@ -59,6 +59,9 @@ pub(super) fn check_guards(request: &Publish<'_>, rules: &Rules) -> Result<(), (
     let &Publish { key, version, idempotency_key, .. } = request;
     if idempotency_key.is_some_and(|key| !(1..=IDEMPOTENCY_KEY_BYTES).contains(&key.len())) {
         Err((ErrorCode::INVALID_FRAME, "an idempotency_key is 1 to 255 bytes"))
+    } else if version.is_some_and(|version| version > MAX_SAFE) {
+        // A host can say so, a frame cannot.
+        Err((ErrorCode::INVALID_FRAME, "a version is an integer from 0 to 2^53 - 1"))
     } else if version.is_some() && key.is_none() {
         Err((ErrorCode::INVALID_FRAME, "a version is one of a key: send the key too"))
     } else if version.is_some() && rules.history().is_none() {

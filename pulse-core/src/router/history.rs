@@ -135,6 +135,11 @@ impl Router {
 
     /// A leaf's question.
     pub(super) fn on_history(&mut self, from: u16, ticket: u64, query: &HistoryQuery<'_>) {
+        if self.rulebook.rules(query.channel).history().is_none() {
+            // The peer has other rules.
+            let code = ErrorCode::NOT_AVAILABLE.0;
+            return self.say(from, PeerMessage::Refused { ticket, code });
+        }
         match self.page_of_history(query) {
             Ok(page) => self.say(from, PeerMessage::Reply { ticket, frame: &page }),
             Err((code, _)) => self.say(from, PeerMessage::Refused { ticket, code: code.0 }),

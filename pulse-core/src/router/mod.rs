@@ -44,7 +44,7 @@ use crate::peer::Outbox;
 use crate::presence::ClientName;
 use crate::queue::Meta;
 use crate::random::{Random, Seed, mix};
-use crate::wire::{CLOSES, CloseCode, Disconnect, Frame};
+use crate::wire::{CLOSES, CloseCode, Disconnect, Frame, MAX_SAFE};
 use crate::{
     Answer, Batch, ConnId, Dialect, Effect, Kind, Limits, Link, Namespace, Now, PeerId, Rule, Rules, Shards,
     Stats, Ticket, Time, limits,
@@ -218,7 +218,8 @@ impl Router {
 
     /// Opens a turn: sets its clock and looks after connections that are due.
     pub fn advance(&mut self, now: Now) {
-        self.now = now;
+        // Frames have no room for a later time of day.
+        self.now = Now { unix_ms: now.unix_ms.min(MAX_SAFE), ..now };
         self.drop_unused();
         self.crowds.advance(now.mono);
         self.forget_expired();
@@ -512,6 +513,11 @@ impl Router {
             }
             State::Greeting => self.end(slot, CloseCode::CONNECT_EXPECTED, None),
             State::Closing { .. } => self.ask_to_close(slot),
+            // It is not read from, so it cannot be heard. But it must not take the server for dead.
+            State::Open if self.conns[slot as usize].waiting.is_some() => {
+                self.deadlines.set(slot, self.config.heartbeat.interval_ms);
+                self.ask_for_life(slot, ping);
+            }
             State::Open => match self.deadlines.heartbeat(slot, self.conns[slot as usize].heard) {
                 Heartbeat::Silent => self.end(slot, CloseCode::HEARTBEAT_TIMEOUT, None),
                 Heartbeat::Ask => self.ask_for_life(slot, ping),

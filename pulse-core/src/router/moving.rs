@@ -10,6 +10,7 @@ use core::fmt;
 use crate::bytes::{Reader, Short, put_bytes, put_str, put_u64};
 use crate::grant::is_channel_name;
 use crate::history::Item;
+use crate::limits::OFFSET_MAX;
 use crate::peer::Asked;
 use crate::presence;
 use crate::repeats::Fate;
@@ -431,7 +432,7 @@ fn read_channels(bytes: &[u8]) -> Result<Vec<Channel<'_>>, ImportError> {
         let name = r.str()?;
         let epoch = u32::try_from(r.u64()?).map_err(|_| ImportError::Malformed)?;
         let (offset, mut members) = (number(&mut r)?, Vec::new());
-        if !is_channel_name(name) {
+        if !is_channel_name(name) || offset > OFFSET_MAX {
             return Err(ImportError::Malformed);
         }
         for _ in 0..r.u64()? {

@@ -4,7 +4,7 @@ use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 
 use crate::limits::TURN_BYTES;
-use crate::peer::{Asked, Outbox, PeerMessage};
+use crate::peer::{Asked, Busy, Outbox, PeerMessage};
 use crate::wire::{Ack, ErrorCode, Frame};
 use crate::{BadParcel, ConnId, Effect, PeerId};
 
@@ -26,7 +26,7 @@ pub(super) struct Unsent {
     /// Whether something may have become crowded, or not be so any more.
     pub(super) changed: bool,
     /// What the peers were told last.
-    busy: bool,
+    busy: Busy,
 }
 
 impl Unsent {
@@ -127,8 +127,9 @@ impl Router {
     pub fn peer_joined(&mut self, peer: PeerId) {
         let Some(outbox) = self.outbox(peer).filter(|outbox| !outbox.connected) else { return };
         outbox.connected = true;
-        if self.unsent.busy {
-            self.say(peer.0, PeerMessage::Busy { on: true });
+        if self.unsent.busy != Busy::default() {
+            let Busy { peers, store } = self.unsent.busy;
+            self.say(peer.0, PeerMessage::Busy { peers, store });
         }
         for channel in self.channels.which(|channel| channel.home() == peer.0) {
             self.ask_to_join(channel);
@@ -204,11 +205,12 @@ impl Router {
     /// Asks the others to hold their publishers back while a peer or the store has more to take than it does, and tells them when that is
     /// over. What is said already still comes; only where it is too much for the bound of an outbox, something is left out.
     fn tell_if_busy(&mut self) {
-        let busy = self.storing.is_crowded() || self.outboxes.iter().any(Outbox::is_crowded);
+        let (peers, store) = (self.outboxes.iter().any(Outbox::is_crowded), self.storing.is_crowded());
+        let busy = Busy { peers, store };
         if core::mem::replace(&mut self.unsent.busy, busy) != busy {
             for peer in 0..self.outboxes.len() as u16 {
                 if peer != self.config.shards.index {
-                    self.say(peer, PeerMessage::Busy { on: busy });
+                    self.say(peer, PeerMessage::Busy { peers, store });
                 }
             }
         }
@@ -242,6 +244,12 @@ impl Router {
 
     /// One message of a peer.
     fn hear(&mut self, from: u16, message: PeerMessage<'_>) -> Result<(), BadParcel> {
+        if let Some((ticket, channel)) = message.asked_of_home()
+            && (channel.is_empty() || self.home(channel).0 != self.config.shards.index)
+        {
+            self.refuse_misplaced(from, ticket, &message);
+            return Ok(());
+        }
         match message {
             PeerMessage::Subscribe { ticket, channel } => self.on_subscribe(from, ticket, channel),
             PeerMessage::Unsubscribe { channel } => self.on_unsubscribe(from, channel),
@@ -265,7 +273,10 @@ impl Router {
                     self.tell_ack(slot, Ack { id, stale: stale.then_some(true), ..Ack::default() }, position);
                 }
             }
-            PeerMessage::Refused { ticket, code } => self.on_refused(from, ticket, ErrorCode(code)),
+            PeerMessage::Refused { ticket, code } => {
+                let code = Some(ErrorCode(code)).filter(|code| code.row().is_some());
+                self.on_refused(from, ticket, code.unwrap_or(ErrorCode::SERVER_ERROR));
+            }
             PeerMessage::Reply { ticket, frame } => {
                 if let Some(Asked::Client { conn, .. }) = self.answered(from, ticket)
                     && let Some(slot) = self.open_slot(conn)
@@ -278,8 +289,8 @@ impl Router {
                 return self.on_publication(channel, offset, frame);
             }
             PeerMessage::Notice { channel, frame } => return self.on_notice(channel, frame),
-            PeerMessage::Busy { on } => {
-                self.outboxes[usize::from(from)].busy = on;
+            PeerMessage::Busy { peers, store } => {
+                self.outboxes[usize::from(from)].busy = Busy { peers, store };
             }
             PeerMessage::Missed { channel, offset, changes } => {
                 if let Some(channel) = self.settled_leaf(channel) {
@@ -291,6 +302,17 @@ impl Router {
     }
 
     // ---- as home
+
+    /// A peer takes this router for the home of a channel that it is not, so the two are not set up alike. That is a mistake, but
+    /// none that must end both.
+    fn refuse_misplaced(&mut self, from: u16, ticket: u64, message: &PeerMessage<'_>) {
+        if ticket != 0 {
+            self.say(from, PeerMessage::Refused { ticket, code: ErrorCode::SERVER_ERROR.0 });
+        } else if matches!(message, PeerMessage::Publish { .. }) {
+            // Who wants no answer is not told, but it is counted.
+            self.stats.dropped_between += 1;
+        }
+    }
 
     fn on_subscribe(&mut self, from: u16, ticket: u64, name: &str) {
         let hash = self.channels.hash(name);
@@ -324,7 +346,8 @@ impl Router {
         frame: &[u8],
     ) -> Result<(), BadParcel> {
         if self.rulebook.rules(channel).history().is_some() {
-            self.on_publish_to_keep(from, ticket, name, &publication(frame)?);
+            let publication = Some(publication(frame)?).filter(|publication| publication.channel == channel);
+            self.on_publish_to_keep(from, ticket, name, &publication.ok_or(BadParcel)?);
             return Ok(());
         }
         if ticket != 0 {
@@ -452,18 +475,26 @@ impl Router {
         }
         self.unsent.any_paused = false;
         for peer in 0..self.outboxes.len() {
-            let outbox = &mut self.outboxes[peer];
-            self.unsent.any_paused |= !outbox.paused.is_empty();
-            if outbox.connected && outbox.is_full() {
-                continue;
-            }
-            while let Some(conn) = self.outboxes[peer].paused.pop_front() {
+            let outbox = &self.outboxes[peer];
+            self.unsent.any_paused |= !outbox.paused.is_empty() || !outbox.paused_for_store.is_empty();
+            let (may_go_on, may_store) = match outbox.connected {
+                true => (!outbox.is_full(), !outbox.is_store_full()),
+                false => (true, true),
+            };
+            while let Some(conn) = self.unpause(peer, may_go_on, may_store) {
                 if self.resume_held(conn) {
                     return true;
                 }
             }
         }
         false
+    }
+
+    /// The next connection that waits for a peer and need not any more.
+    fn unpause(&mut self, peer: usize, may_go_on: bool, may_store: bool) -> Option<ConnId> {
+        let Outbox { paused, paused_for_store, .. } = &mut self.outboxes[peer];
+        let next = if may_go_on { paused.pop_front() } else { None };
+        next.or_else(|| if may_store { paused_for_store.pop_front() } else { None })
     }
 
     /// Lets a connection go on that was held back; false if it is gone.

@@ -58,6 +58,9 @@ impl Router {
         let home =
             known.map_or_else(|| self.channels.home(hash), |channel| self.channels.get(channel).home());
         if home != self.config.shards.index {
+            if rules.stores() && self.outboxes[usize::from(home)].busy.store {
+                return self.wait_for_store_of(slot, home);
+            }
             let name = self.name_at_home(slot, request, &rules);
             return self.publish_away(slot, home, request.id, &publication, &name);
         }
@@ -196,7 +199,8 @@ impl Router {
                 self.fanout.push(subscriber.slot, message);
             }
         }
-        self.stats.dropped_between += count.unwrap_or(0) * entry.subscribers.len() as u64;
+        let missed = count.unwrap_or(0).saturating_mul(entry.subscribers.len() as u64);
+        self.stats.dropped_between = self.stats.dropped_between.saturating_add(missed);
     }
 }
 

@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use crate::wire::CloseCode;
-use crate::{Dialect, Link, Ticket};
+use crate::{Answer, Dialect, Link, Ticket};
 
 /// Where a connection is in its life, with exactly the data that is valid there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -80,6 +80,8 @@ impl Conn {
 pub(crate) struct Waiting {
     /// Of the question to the host, if that is what they wait for.
     pub(crate) ticket: Option<Ticket>,
+    /// What the host has said of the first of them, where that waits on for something else.
+    pub(crate) answer: Option<Answer>,
     /// Whole frames with their prefixes.
     pub(crate) frames: Vec<u8>,
 }

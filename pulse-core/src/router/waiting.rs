@@ -2,11 +2,12 @@
 //! connection wait behind it, bounded, and the host is asked to stop reading.
 
 use alloc::boxed::Box;
+use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::num::NonZeroU64;
 
 use crate::wire::{self, DecodeError, ErrorCode, Frame, Split};
-use crate::{Answer, Effect, Request, Ticket};
+use crate::{Answer, ConnId, Effect, Request, Ticket};
 
 use super::requests::Flow;
 use super::session::{State, Waiting};
@@ -36,16 +37,24 @@ impl Router {
 
     /// The frame in hand and all behind it wait until a peer has taken more.
     pub(super) fn wait_for_peer(&mut self, slot: Slot, peer: u16) -> Flow {
+        self.wait_among(slot, |router| &mut router.outboxes[usize::from(peer)].paused)
+    }
+
+    /// The frame in hand and all behind it wait until the store of a peer has taken more.
+    pub(super) fn wait_for_store_of(&mut self, slot: Slot, peer: u16) -> Flow {
+        self.wait_among(slot, |router| &mut router.outboxes[usize::from(peer)].paused_for_store)
+    }
+
+    fn wait_among(&mut self, slot: Slot, paused: impl Fn(&mut Self) -> &mut VecDeque<ConnId>) -> Flow {
         let conn = self.id(slot);
         self.hold(slot, None);
-        let bound = 2 * self.conns.len();
-        let paused = &mut self.outboxes[usize::from(peer)].paused;
-        if paused.len() >= bound {
+        if paused(self).len() >= 2 * self.conns.len() {
             // Ids of connections that are gone add up while the peer takes nothing.
-            let conns = &self.conns;
-            paused.retain(|id| conns[id.slot() as usize].generation == id.generation());
+            let mut there = core::mem::take(paused(self));
+            there.retain(|id| self.conns[id.slot() as usize].generation == id.generation());
+            *paused(self) = there;
         }
-        paused.push_back(conn);
+        paused(self).push_back(conn);
         self.unsent.any_paused = true;
         self.effects.push_back(Effect::Pause { conn, paused: true });
         Flow::Wait
@@ -69,7 +78,8 @@ impl Router {
     }
 
     fn hold(&mut self, slot: Slot, ticket: Option<Ticket>) {
-        self.conns[slot as usize].waiting = Some(Box::new(Waiting { ticket, frames: Vec::new() }));
+        self.conns[slot as usize].waiting =
+            Some(Box::new(Waiting { ticket, answer: None, frames: Vec::new() }));
     }
 
     /// Keeps frames behind the one that waits, as far as the bound allows.
@@ -100,14 +110,21 @@ impl Router {
         let Split::Frame { map, rest } = wire::split(&waiting.frames, waiting.frames.len()) else {
             unreachable!("the frame that waits was split off once before");
         };
+        let answer = answer.or(waiting.answer.as_ref());
         match self.frame(slot, map, answer) {
             Flow::On if rest.is_empty() => {}
             Flow::On => self.frames(slot, rest),
-            Flow::Wait => self.wait(slot, &waiting.frames),
+            Flow::Wait => {
+                self.wait(slot, &waiting.frames);
+                // What it waits for now is another thing: the host has decided.
+                self.conns[slot as usize].waiting.as_mut().expect("it waits again").answer = answer.cloned();
+            }
             Flow::End => {}
         }
-        let conn = &self.conns[slot as usize];
+        let conn = &mut self.conns[slot as usize];
         if conn.waiting.is_none() && conn.state == State::Open {
+            // What it said meanwhile is read only now.
+            conn.heard = self.deadlines.tick();
             self.effects.push_back(Effect::Pause { conn: self.id(slot), paused: false });
         }
     }

@@ -58,6 +58,7 @@ impl<E: Engine> Shard<E> {
             if let Some(conn) = self.net.table.get_mut(key) {
                 conn.held = false;
                 self.net.out.watch(key, conn);
+                conn.session.into_iter().for_each(|session| self.engine.heard(session));
             }
         }
         self.settle();
@@ -76,6 +77,9 @@ impl<E: Engine> Shard<E> {
             });
             self.flow.stuck = stuck.sum();
             self.flow.look_at = Some(self.now.after_ms(stall_ms.div_ceil(4)));
+            // Whoever is not read from must not be taken for silent.
+            let held = self.flow.held.iter().filter_map(|key| self.net.table.get(*key)?.session);
+            held.for_each(|session| self.engine.heard(session));
         }
         self.release();
     }

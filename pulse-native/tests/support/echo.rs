@@ -30,6 +30,8 @@ struct Peer {
     blocked: bool,
     /// What waits while it is blocked.
     held: VecDeque<Message>,
+    /// How often it was heard of without a message.
+    heard: u32,
 }
 
 struct Message {
@@ -47,7 +49,7 @@ impl Message {
 
 impl Echo {
     /// Clients without a subprotocol are greeted by the frames `hello` and `again`; `!close`, `!ping`, `!pause`,
-    /// `!resume`, `!tell` and `!flood` have effects.
+    /// `!resume`, `!tell`, `!flood` and `!heard` have effects.
     pub fn with_commands() -> Self {
         Self { commands: true, ..Self::default() }
     }
@@ -73,6 +75,11 @@ impl Echo {
                 for other in others {
                     self.push(other, Message::new(Kind::Text, Framing::Whole, b"told"));
                 }
+                return true;
+            }
+            b"!heard" => {
+                let heard = if self.open[&conn].heard > 0 { &b"yes"[..] } else { b"no" };
+                self.push(conn, Message::new(Kind::Text, Framing::Whole, heard));
                 return true;
             }
             b"!flood" => {
@@ -115,7 +122,7 @@ impl Engine for Echo {
     }
 
     fn heard(&mut self, conn: ConnId) {
-        assert!(self.open.contains_key(&conn), "only open connections are heard of");
+        self.open.get_mut(&conn).expect("only open connections are heard of").heard += 1;
     }
 
     fn set_writable(&mut self, conn: ConnId, writable: bool) {
