@@ -336,7 +336,7 @@ impl<'a> PeerMessage<'a> {
                 put_bytes(out, frames);
             }
             Self::Busy { peers, store } => {
-                out.extend_from_slice(&[BUSY, u8::from(peers) | u8::from(store) << 1])
+                out.extend_from_slice(&[BUSY, u8::from(peers) | u8::from(store) << 1]);
             }
         }
     }
