@@ -140,3 +140,6 @@ pub(crate) const REPEATS: usize = 10_000;
 
 /// Milliseconds between two looks at a channel for what has become too old. Nobody sees it meanwhile.
 pub(crate) const HISTORY_SWEEP_MS: u64 = 1000;
+
+/// Milliseconds after which a store that has failed is tried again with what nobody waits for.
+pub(crate) const STORE_RETRY_MS: u64 = 10_000;

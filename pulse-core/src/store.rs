@@ -47,6 +47,8 @@ pub enum Record<'a> {
     Trimmed {
         /// Channel name.
         channel: &'a str,
+        /// The channel's epoch: there is nothing to do for another one's.
+        epoch: u32,
         /// The number from which on everything is kept that is not superseded.
         first: u64,
         /// The lowest number whose name still matters.
@@ -105,11 +107,12 @@ impl<'a> Record<'a> {
                 put_str(out, channel);
                 put_u64(out, offset);
             }
-            Self::Trimmed { channel, first, named } => {
+            Self::Trimmed { channel, epoch, first, named } => {
                 out.push(TRIMMED);
                 put_str(out, channel);
-                put_u64(out, first);
-                put_u64(out, named);
+                for number in [epoch.into(), first, named] {
+                    put_u64(out, number);
+                }
             }
             Self::Forgotten { channel } => {
                 out.push(FORGOTTEN);
@@ -137,7 +140,7 @@ impl<'a> Record<'a> {
                 frame: r.bytes()?,
             },
             SUPERSEDED => Self::Superseded { channel, offset: r.u64()? },
-            TRIMMED => Self::Trimmed { channel, first: r.u64()?, named: r.u64()? },
+            TRIMMED => Self::Trimmed { channel, epoch: epoch(&mut r)?, first: r.u64()?, named: r.u64()? },
             FORGOTTEN => Self::Forgotten { channel },
             _ => return Err(BadParcel),
         };
@@ -165,7 +168,7 @@ mod tests {
                 frame: b"frame",
             },
             Record::Superseded { channel: "a", offset: 1 },
-            Record::Trimmed { channel: "b", first: 9, named: 3 },
+            Record::Trimmed { channel: "b", epoch: 8, first: 9, named: 3 },
             Record::Forgotten { channel: "c" },
         ];
         let mut bytes = Vec::new();

@@ -123,7 +123,7 @@ fn publishers_at_leaves_are_held_back_while_too_much_waits_at_the_home() {
     let seen = c.sees(publisher);
     let refused = seen.iter().filter(|line| line.starts_with("error") && line.ends_with("1013")).count();
     let acked = seen.iter().filter(|line| line.starts_with("ack")).count();
-    assert!(refused > 0 && acked >= 70 && refused + acked == 200, "{refused} {acked}");
+    assert!(refused > 0 && acked >= 30 && refused + acked == 200, "{refused} {acked}");
     assert_eq!(disk.0[&channel].top, 30 + acked as u64);
 }
 

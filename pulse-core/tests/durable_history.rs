@@ -277,7 +277,7 @@ fn stored_channels_do_not_give_way_and_empty_ones_do() {
 
 #[test]
 fn publishers_are_held_back_while_too_much_waits() {
-    let limits = Limits { peer_bytes: 8_000, ..Limits::default() };
+    let limits = Limits { peer_bytes: 16_000, ..Limits::default() };
     let (mut w, mut disk) = (World::new(Config { limits, ..config() }), Disk::default());
     let (a, b) = (w.client(), w.client());
     let payload = "x".repeat(600);

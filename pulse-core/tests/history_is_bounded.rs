@@ -360,7 +360,7 @@ fn the_newest_of_each_key_count_as_they_are_kept() {
         let key = ["a", "bb", "ccc", "dddd", "eeeee"][dice.roll(5)];
         let Frame::Publish(publish) = publish(&channels[dice.roll(8)], &payload) else { unreachable!() };
         let key = (dice.roll(4) > 0).then_some(key);
-        let version = key.and((dice.roll(2) > 0).then_some(n));
+        let version = key.and_then(|_| (dice.roll(2) > 0).then_some(n));
         w.send(a, &Frame::Publish(Publish { key, version, ..publish }));
         w.advance(1);
         let stats = w.router.stats();

@@ -7,8 +7,8 @@ use wasm_bindgen_test::wasm_bindgen_test as test;
 
 use pulse_core::wire::MAX_SAFE;
 use pulse_core::wire::PresenceAction::{Join, Leave, Sync};
-use pulse_core::{Config, ConnId, Dialect, ImportError, Limits, Now, Rule, Rules, Time};
-use support::{Cluster, World, presence, publish, subscribe, unsubscribe};
+use pulse_core::{Answer, Config, ConnId, Dialect, ImportError, Limits, Now, Rule, Rules, Time};
+use support::{Cluster, World, connect, presence, publish, subscribe, unsubscribe};
 
 const A: &[u8] = b"\xa1a";
 const B: &[u8] = b"\xa1b";
@@ -77,6 +77,32 @@ fn members_that_move_are_not_told_of_and_others_have_their_grace() {
 }
 
 #[test]
+fn members_of_one_user_move_together_and_none_takes_the_place_of_another() {
+    // Whichever of the two comes first in the export.
+    for gone in 0..2 {
+        let config = Config { connect: Rule::Ask, ..Config::default() };
+        let mut old = World::new(config.clone());
+        let conns = [A, B].map(|data| {
+            let conn = old.open(Dialect::V1);
+            old.send(conn, &connect(1));
+            old.drain();
+            old.answer(Answer::AllowAs("ada".into()));
+            old.subscribe(conn, "c");
+            old.send(conn, &presence(2, "c", Join, data));
+            old.drain();
+            conn
+        });
+        old.router.closed(conns[gone]);
+        let (mut new, moved) = move_house(&mut old, &[conns[1 - gone]], config);
+        new.send(moved[0], &presence(3, "c", Sync, &[]));
+        let list = new.sees(moved[0]);
+        assert!(list[0].ends_with("of 2/1"), "one is away and has its grace: {list:?}");
+        new.advance(5_000);
+        assert_eq!(new.sees(moved[0]), ["c --@ada of 1/1"], "it goes with a word");
+    }
+}
+
+#[test]
 fn channels_that_no_session_needs_are_dropped_with_the_next_turn() {
     let mut old = World::new(Config::default());
     let a = old.client();
@@ -137,7 +163,7 @@ fn a_request_that_waits_for_the_host_is_asked_again() {
     old.send_all(a, &[subscribe(1, "c"), publish("c", "x")]);
     let (mut new, moved) = move_house(&mut old, &[a], config);
     assert_eq!(new.effects(), ["may 0 subscribe c", "pause 0 true"]);
-    new.answer(pulse_core::Answer::Allow);
+    new.answer(Answer::Allow);
     assert_eq!(new.sees(moved[0]), ["ack 1", "c x"]);
 }
 
@@ -146,7 +172,7 @@ fn a_session_that_has_not_begun_moves_too() {
     let mut old = World::new(Config::default());
     let a = old.open(Dialect::V1);
     let (mut new, moved) = move_house(&mut old, &[a], Config::default());
-    new.send(moved[0], &support::connect(1));
+    new.send(moved[0], &connect(1));
     assert_eq!(new.sees(moved[0]), ["connected"]);
 }
 

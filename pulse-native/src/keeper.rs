@@ -209,20 +209,24 @@ fn with_changes<T>(batches: &[&[u8]], work: impl FnOnce(&[Change<'_>]) -> T) -> 
     let mut epoch = || epochs.next().expect("there is one for each").as_str();
     let (mut changes, mut publications) = (Vec::with_capacity(records.len()), 0);
     // The last word on each channel is enough, if it does not end meanwhile.
-    let mut trims: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
+    let mut trims: BTreeMap<&str, (u32, u64, u64)> = BTreeMap::new();
     for record in &records {
         match *record {
             Record::Begun { channel, .. } => {
                 trims.remove(channel);
                 changes.push(Change::Begin { channel, epoch: epoch() });
             }
-            Record::Publication { channel, offset, time, name, frame, .. } => {
+            Record::Publication { channel, epoch: of_record, offset, time, name, frame } => {
                 publications += 1;
+                // It may begin another life of the channel.
+                if trims.get(channel).is_some_and(|(of, ..)| *of != of_record) {
+                    trims.remove(channel);
+                }
                 changes.push(Change::Append(Entry { channel, epoch: epoch(), offset, time, name, frame }));
             }
             Record::Superseded { channel, offset } => changes.push(Change::Supersede { channel, offset }),
-            Record::Trimmed { channel, first, named } => {
-                trims.insert(channel, (first, named));
+            Record::Trimmed { channel, epoch, first, named } => {
+                trims.insert(channel, (epoch, first, named));
             }
             Record::Forgotten { channel } => {
                 trims.remove(channel);
@@ -232,7 +236,11 @@ fn with_changes<T>(batches: &[&[u8]], work: impl FnOnce(&[Change<'_>]) -> T) -> 
         }
     }
     let trims = trims.into_iter();
-    changes.extend(trims.map(|(channel, (below, names_below))| Change::Trim { channel, below, names_below }));
+    changes.extend(trims.map(|(channel, (_, below, names_below))| Change::Trim {
+        channel,
+        below,
+        names_below,
+    }));
     (work(&changes), publications)
 }
 
@@ -242,4 +250,123 @@ fn parse_epoch(text: &str) -> Option<u32> {
 
 fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use pulse_core::wire::{Connect, Frame, Payload, Publish, Subscribe, Unsubscribe};
+    use pulse_core::{
+        Config, Dialect, Effect, Heartbeat, ImportError, Kind, Limits, Link, Namespace, Now, Router, Rules,
+        Seed, Time,
+    };
+
+    use super::*;
+
+    const X: &str = "safe:x";
+
+    fn router(now_ms: u64) -> Router {
+        let rules = Rules { history_size: 4, history_ttl_ms: 10_000, durable: true, ..Rules::default() };
+        let heartbeat = Heartbeat { interval_ms: 0, ..Heartbeat::default() };
+        let limits = Limits { peer_bytes: 8_000, max_channels: 3, ..Limits::default() };
+        let namespaces = vec![Namespace { name: "safe".into(), rules }];
+        let seed = Seed(now_ms + 1);
+        let mut router = Router::new(Config { namespaces, heartbeat, limits, ..Config::default() }, seed);
+        advance(&mut router, now_ms);
+        router
+    }
+
+    fn advance(router: &mut Router, ms: u64) {
+        router.advance(Now { mono: Time(ms * 1_000), unix_ms: ms });
+    }
+
+    fn send(router: &mut Router, conn: pulse_core::ConnId, frames: &[Frame<'_>]) {
+        let mut bytes = Vec::new();
+        frames.iter().for_each(|frame| frame.encode(&mut bytes));
+        router.receive(conn, Kind::Binary, &bytes);
+    }
+
+    fn batch(router: &mut Router) -> Option<(u64, Vec<u8>)> {
+        while router.poll_write().is_some() {}
+        let mut batch = None;
+        while let Some(effect) = router.poll_effect() {
+            if let Effect::Store { sequence, records } = effect {
+                batch = Some((sequence, records));
+            }
+        }
+        batch
+    }
+
+    fn write(store: &mut Store, router: &mut Router, (sequence, records): (u64, Vec<u8>)) {
+        let (done, _) = with_changes(&[&records], |changes| store.commit(changes));
+        done.expect("the disk takes it");
+        router.stored(sequence);
+    }
+
+    fn publish(channel: &str) -> Frame<'_> {
+        Frame::Publish(Publish { channel, payload: Payload::from(&b"x"[..]), ..Publish::default() })
+    }
+
+    fn subscribe(channel: &str) -> Frame<'_> {
+        Frame::Subscribe(Subscribe { id: 1, channel, ..Subscribe::default() })
+    }
+
+    fn unsubscribe(channel: &str) -> Frame<'_> {
+        Frame::Unsubscribe(Unsubscribe { id: 2, channel })
+    }
+
+    /// The disk hangs, and there is no room to say that the channel was forgotten and has begun again.
+    #[test]
+    fn a_trim_of_a_former_life_of_a_channel_takes_nothing_of_this_one() {
+        let folder = std::env::temp_dir().join(format!("pulse-keeper-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&folder);
+        let (mut store, mut router) = (Store::open(&folder).unwrap(), router(0));
+        let conn = router.open(Link { class: 0, dialect: Dialect::V1 });
+        send(
+            &mut router,
+            conn,
+            &[Frame::Connect(Connect { version: 1, ..Connect::default() }), subscribe(X)],
+        );
+        for _ in 0..6 {
+            send(&mut router, conn, &[publish(X)]);
+            while let Some(batch) = batch(&mut router) {
+                write(&mut store, &mut router, batch);
+            }
+        }
+        send(&mut router, conn, &[publish("safe:other")]);
+        let hangs = batch(&mut router).unwrap();
+        advance(&mut router, 10_000);
+        send(&mut router, conn, &[unsubscribe(X)]);
+        for n in 0..1_000 {
+            let channel = format!("safe:{n}");
+            send(&mut router, conn, &[subscribe(&channel), unsubscribe(&channel)]);
+            batch(&mut router);
+        }
+        advance(&mut router, 20_000);
+        send(&mut router, conn, &[publish(X)]);
+        assert_eq!(batch(&mut router), None, "the disk hangs");
+        write(&mut store, &mut router, hangs);
+        while let Some(batch) = batch(&mut router) {
+            write(&mut store, &mut router, batch);
+        }
+        assert_eq!(router.top(X), Some(1), "it is published: subscribers have it, its publisher was told");
+        let kept = store.load(X, 1, 10).unwrap().len();
+        let channel = store.channel(X).unwrap().unwrap();
+        let restored = restore(&store, &channel);
+        drop(store);
+        let _ = std::fs::remove_dir_all(&folder);
+        assert_eq!((kept, channel.first, channel.top, restored), (1, 1, 1, Ok(Restored::Here)));
+    }
+
+    fn restore(store: &Store, channel: &Channel) -> Result<Restored, ImportError> {
+        let kept = store.load(&channel.name, channel.first, 10).unwrap();
+        let publications: Vec<_> = kept.iter().map(|kept| (kept.time, &*kept.frame)).collect();
+        router(20_001).restore(&Stored {
+            channel: &channel.name,
+            epoch: parse_epoch(&channel.epoch).unwrap(),
+            first: channel.first,
+            top: channel.top,
+            publications: &publications,
+            names: &[],
+        })
+    }
 }

@@ -93,17 +93,26 @@ impl Presence {
         }
         // A name given to somebody else: hosts do not do that, but then it is another member.
         self.remove(client);
-        let user = user.map(|user| self.count_in(user));
-        if user.is_none() {
-            self.nameless += 1;
-        }
-        let replaced = user.as_ref().and_then(|user| self.replaceable_by(user));
-        let member = Member { user, data: data.into(), until: STAYS, owner };
-        self.members.insert(client, member);
-        self.changes.joined(client);
+        let replaced = user.and_then(|user| self.replaceable_by(user));
+        self.insert(owner, client, user, data);
         if let Some(replaced) = replaced {
             self.remove(replaced);
         }
+    }
+
+    /// Puts a client into the list that was in it in another router, and is away until `deadline`. It comes in nobody's place:
+    /// members of one user that were there together are so here.
+    pub(crate) fn move_in(
+        &mut self,
+        owner: u16,
+        client: u64,
+        user: Option<&str>,
+        data: &[u8],
+        deadline: Time,
+    ) {
+        self.remove(client);
+        self.insert(owner, client, user, data);
+        self.gone(client, deadline).expect("it is there since just now");
     }
 
     /// Gives a member new data.
@@ -214,9 +223,20 @@ impl Presence {
         name
     }
 
-    fn replaceable_by(&self, user: &Arc<str>) -> Option<u64> {
+    fn replaceable_by(&self, user: &str) -> Option<u64> {
+        let (user, _) = self.users.get_key_value(user)?;
         let from = (user.clone(), Time(0), 0);
         self.replaceable.range(from..).next().filter(|(of, ..)| of == user).map(|&(.., client)| client)
+    }
+
+    /// Lists a client that is not there.
+    fn insert(&mut self, owner: u16, client: u64, user: Option<&str>, data: &[u8]) {
+        let user = user.map(|user| self.count_in(user));
+        if user.is_none() {
+            self.nameless += 1;
+        }
+        self.members.insert(client, Member { user, data: data.into(), until: STAYS, owner });
+        self.changes.joined(client);
     }
 
     fn remove(&mut self, client: u64) {

@@ -6,99 +6,19 @@
 //! many publications share one sync; and where a batch fails, none behind it can leave a hole. Then all that waits fails
 //! with it, and its numbers are given anew.
 
-use alloc::boxed::Box;
-use alloc::collections::VecDeque;
+use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
-
-use hashbrown::HashMap;
 
 use crate::history::{EpochText, Item};
 use crate::peer::PeerMessage;
 use crate::repeats::Fate;
 use crate::wire::{Ack, ErrorCode, Publish};
-use crate::{ConnId, Effect, ImportError, Now, Outcome, Record, Refused, Stored, Ticket, Time};
+use crate::{Effect, ImportError, Now, Outcome, Record, Refused, Stored, Time};
 
 use super::Router;
-use super::history::{Matters, publication};
-
-/// What waits for the store.
-#[derive(Debug)]
-pub(super) struct Storing {
-    /// In the order in which they came.
-    pending: VecDeque<Pending>,
-    /// How many of these the host was handed, with this sequence number.
-    sent: Option<(u64, usize)>,
-    last_sequence: u64,
-    /// Not handed out yet.
-    records: Vec<u8>,
-    /// How many publications of a channel wait; none of 0.
-    by_channel: HashMap<u32, u64, foldhash::fast::FixedState>,
-    /// Of the frames that wait, and of those who wait for their ends.
-    bytes: usize,
-    /// Connections that are not read from, because too much waits.
-    paused: VecDeque<ConnId>,
-    bound: usize,
-}
-
-/// A publication that waits.
-#[derive(Debug)]
-struct Pending {
-    channel: u32,
-    at: Time,
-    frame: Box<[u8]>,
-    /// What the channel will know it by; empty for nothing.
-    name: Box<[u8]>,
-    /// Its key and version, where it has both.
-    tag: Option<(Box<str>, u64)>,
-    asker: Asker,
-    others: Vec<Other>,
-}
-
-/// Somebody else whose answer depends on what becomes of a publication.
-#[derive(Debug)]
-struct Other {
-    asker: Asker,
-    /// What it sent is an older version, and will be known by this name as one that was stale; empty for nothing. `None` if it
-    /// sent the same again.
-    stale: Option<Box<[u8]>>,
-}
-
-impl Pending {
-    fn askers(&self) -> impl Iterator<Item = Asker> {
-        core::iter::once(self.asker).chain(self.others.iter().map(|other| other.asker))
-    }
-
-    /// Bytes that it takes while it waits.
-    fn cost(&self) -> usize {
-        self.frame.len() + self.others.iter().map(Other::cost).sum::<usize>()
-    }
-
-    /// Whether a publication of this name waits for its end: `false` in it if it is this one, `true` if it is a stale one.
-    fn has(&self, name: &[u8]) -> Option<bool> {
-        if *self.name == *name {
-            return Some(false);
-        }
-        let is_it = |other: &Other| other.stale.as_ref().is_some_and(|stale| **stale == *name);
-        self.others.iter().any(is_it).then_some(true)
-    }
-}
-
-impl Other {
-    fn cost(&self) -> usize {
-        size_of::<Self>() + self.stale.as_ref().map_or(0, |name| name.len())
-    }
-}
-
-/// Who is told what becomes of a publication.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Asker {
-    /// A connection of this router, under this id if it gave one.
-    Client { conn: ConnId, id: Option<u64> },
-    /// Another router; a ticket of 0 wants no answer.
-    Peer { from: u16, ticket: u64 },
-    /// The host itself.
-    Host { ticket: Ticket },
-}
+use super::histories::Matters;
+use super::history::publication;
+use super::storing::{Asker, Other, Pending};
 
 /// What [`Router::restore`] has done with a channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,126 +31,12 @@ pub enum Restored {
     NotDurable,
 }
 
-impl Storing {
-    /// `bound` is [`Limits::peer_bytes`](crate::Limits::peer_bytes).
-    pub(super) fn new(bound: usize) -> Self {
-        Self {
-            pending: VecDeque::new(),
-            sent: None,
-            last_sequence: 0,
-            records: Vec::new(),
-            by_channel: HashMap::with_hasher(foldhash::fast::FixedState::default()),
-            bytes: 0,
-            paused: VecDeque::new(),
-            bound,
-        }
-    }
-
-    /// Whether so much waits that publishers have to wait as well.
-    pub(super) fn is_crowded(&self) -> bool {
-        self.bytes >= self.bound / 8
-    }
-
-    /// Whether nothing more is taken, from whoever could not be told to wait.
-    pub(super) fn is_full(&self) -> bool {
-        self.bytes >= self.bound
-    }
-
-    /// Whether there is room for a record that nobody waits for. Without one a channel begins with its first publication, and
-    /// what is forgotten or too old stays on disk until a later record or the next start; but channels that come and go
-    /// while the disk takes nothing must not fill the memory.
-    fn has_room(&self) -> bool {
-        self.records.len() < self.bound
-    }
-
-    /// Whether publications of a channel wait.
-    pub(super) fn holds(&self, channel: u32) -> bool {
-        self.by_channel.contains_key(&channel)
-    }
-
-    /// Whether a connection has to be told of something that waits.
-    pub(super) fn owes(&self, conn: ConnId) -> bool {
-        let mut askers = self.pending.iter().flat_map(Pending::askers);
-        askers.any(|asker| matches!(asker, Asker::Client { conn: of, .. } if of == conn))
-    }
-
-    /// What the host is to store next.
-    pub(super) fn poll(&mut self) -> Option<Effect> {
-        if self.sent.is_some() || self.records.is_empty() {
-            return None;
-        }
-        self.last_sequence += 1;
-        self.sent = Some((self.last_sequence, self.pending.len()));
-        Some(Effect::Store { sequence: self.last_sequence, records: core::mem::take(&mut self.records) })
-    }
-
-    /// Notes a connection that is not read from. Those that `is_there` does not know are let go if there are more than `bound`.
-    pub(super) fn pause(&mut self, conn: ConnId, bound: usize, is_there: impl Fn(&ConnId) -> bool) {
-        if self.paused.len() >= bound {
-            self.paused.retain(is_there);
-        }
-        self.paused.push_back(conn);
-    }
-
-    /// A connection that may go on.
-    pub(super) fn unpause(&mut self) -> Option<ConnId> {
-        if self.is_crowded() { None } else { self.paused.pop_front() }
-    }
-
-    /// Has somebody told, too, what becomes of the publication of this name; false if none waits.
-    fn join(&mut self, channel: u32, name: &[u8], asker: Asker) -> bool {
-        if name.is_empty() || !self.holds(channel) {
-            return false;
-        }
-        let mut waiting = self.pending.iter_mut().filter(|it| it.channel == channel);
-        let Some((first, stale)) = waiting.find_map(|it| it.has(name).map(|stale| (it, stale))) else {
-            return false;
-        };
-        let other = Other { asker, stale: stale.then(Box::default) };
-        self.bytes += other.cost();
-        first.others.push(other);
-        true
-    }
-
-    /// Has somebody told that a version is stale, or that it may be tried again, by what becomes of one that waits and is as new,
-    /// or newer; false if there is none.
-    fn follow(&mut self, channel: u32, tag: (&str, u64), name: &[u8], asker: Asker) -> bool {
-        if !self.holds(channel) {
-            return false;
-        }
-        let is_newer =
-            |it: &Pending| it.tag.as_ref().is_some_and(|(key, version)| **key == *tag.0 && tag.1 <= *version);
-        let newer = self.pending.iter_mut().find(|it| it.channel == channel && is_newer(it));
-        let Some(newer) = newer else { return false };
-        let other = Other { asker, stale: Some(name.into()) };
-        self.bytes += other.cost();
-        newer.others.push(other);
-        true
-    }
-
-    fn push(&mut self, pending: Pending) {
-        self.bytes += pending.cost();
-        *self.by_channel.entry(pending.channel).or_default() += 1;
-        self.pending.push_back(pending);
-    }
-
-    fn pop(&mut self) -> Option<Pending> {
-        let pending = self.pending.pop_front()?;
-        self.bytes -= pending.cost();
-        let count = self.by_channel.get_mut(&pending.channel).expect("what waits is counted");
-        *count -= 1;
-        if *count == 0 {
-            self.by_channel.remove(&pending.channel);
-        }
-        Some(pending)
-    }
-}
-
 impl Router {
     /// What [`Effect::Store`] asked for is on disk: it is published. Another sequence number than the last one's changes
     /// nothing.
     pub fn stored(&mut self, sequence: u64) {
-        let Some((_, count)) = self.storing.sent.take_if(|(sent, _)| *sent == sequence) else { return };
+        let Some(count) = self.storing.take_sent(sequence) else { return };
+        self.storing.forget_chores();
         let was_crowded = self.storing.is_crowded();
         for _ in 0..count {
             let pending = self.storing.pop().expect("what was handed out waits until it is answered");
@@ -243,17 +49,23 @@ impl Router {
     /// What [`Effect::Store`] asked for is not on disk, none of it, for a reason that publishers may be told. It fails with a
     /// temporary error, and so does all that waits behind it. Another sequence number than the last one's changes nothing.
     pub fn not_stored(&mut self, sequence: u64, reason: &'static str) {
-        if self.storing.sent.take_if(|(sent, _)| *sent == sequence).is_none() {
+        if self.storing.take_sent(sequence).is_none() {
             return;
         }
         let was_crowded = self.storing.is_crowded();
-        // What else is lost with it comes again: a channel begins with its first publication, one that is forgotten is
-        // forgotten once more if it was restored.
-        self.storing.records.clear();
+        let failed = self.storing.first();
         while let Some(pending) = self.storing.pop() {
-            pending.askers().for_each(|asker| self.refuse_unstored(asker, reason));
+            self.refuse_unstored(pending.asker, reason);
+            for other in &pending.others {
+                if self.storing.is_told(other, failed) {
+                    self.tell_other(pending.channel, other);
+                } else {
+                    self.refuse_unstored(other.asker, reason);
+                }
+            }
             self.vacate(pending.channel);
         }
+        self.storing.keep_chores(self.now.mono);
         self.unsent.changed |= was_crowded;
         self.close_overflowed();
     }
@@ -261,7 +73,7 @@ impl Router {
     /// Whether publications wait for the store.
     #[must_use]
     pub fn is_storing(&self) -> bool {
-        !self.storing.pending.is_empty()
+        !self.storing.is_empty()
     }
 
     /// Takes back a channel that was stored, before anything else but [`advance`](Self::advance). Clients that come back find it
@@ -301,12 +113,14 @@ impl Router {
         let times = ages(self.now, publications.iter().map(|(time, _)| *time));
         let items: Vec<_> = times.zip(items).collect();
         let superseded = self.histories.restore(at, self.now.mono, below, &items);
+        // After a clock was set back, or with a longer window, the same name may be there twice: the newest is the one.
+        let mut known = BTreeSet::new();
         let times = ages(self.now, names.iter().map(|(_, time, _)| *time));
-        for (time, &(offset, _, name)) in times.zip(names) {
-            // After a clock was set back, the window of an earlier one may not be over.
-            if self.histories.fate(at, self.now.mono, name).is_none() {
-                self.histories.note_fate(at, time, name, Fate { offset, stale: false });
-            }
+        let mut newest: Vec<_> = times.zip(names).collect();
+        newest.reverse();
+        newest.retain(|(_, (_, _, name))| known.insert(*name));
+        for (time, &(offset, _, name)) in newest.into_iter().rev() {
+            self.histories.note_fate(at, time, name, Fate { offset, stale: false });
         }
         let named = names.first().map_or(1, |(offset, ..)| *offset);
         self.histories.set_stored_from(at, Matters { first, named });
@@ -331,60 +145,51 @@ impl Router {
     /// At home: a publication waits for the store from now on.
     pub(super) fn store(&mut self, channel: u32, publication: &Publish<'_>, name: &[u8], asker: Asker) {
         let entry = self.channels.get(channel);
-        let waiting = self.storing.by_channel.get(&channel).copied().unwrap_or(0);
-        let (offset, time) = (entry.offset + waiting + 1, self.now.unix_ms);
+        let (offset, time) = (entry.offset + self.storing.count(channel) + 1, self.now.unix_ms);
         let mut frame = Vec::new();
         Publish { offset: Some(offset), time: Some(time), ..*publication }.encode(&mut frame);
+        let is_looked_for = publication.version.is_some() || self.histories.is_per_key(channel);
+        let pending = Pending {
+            channel,
+            offset,
+            at: self.now.mono,
+            frame: frame.as_slice().into(),
+            name: name.into(),
+            key: publication.key.filter(|_| is_looked_for).map(Into::into),
+            version: publication.version,
+            asker,
+            others: Vec::new(),
+        };
         let (to, epoch) = (&entry.name, entry.epoch);
         let record = Record::Publication { channel: to, epoch, offset, time, name, frame: &frame };
-        record.encode(&mut self.storing.records);
+        let was_crowded = self.storing.is_crowded();
+        self.storing.push(&record, pending);
         self.store_trimming(channel);
-        let was_crowded = self.storing.is_crowded();
-        let tag = publication.key.zip(publication.version).map(|(key, version)| (key.into(), version));
-        let (at, frame, name) = (self.now.mono, frame.into(), name.into());
-        self.storing.push(Pending { channel, at, frame, name, tag, asker, others: Vec::new() });
         self.unsent.changed |= !was_crowded && self.storing.is_crowded();
-    }
-
-    /// At home: whether what becomes of a publication depends on one that waits for the store, by its name or as an older
-    /// version. Then `asker` is told with that one.
-    pub(super) fn waits_along(
-        &mut self,
-        channel: u32,
-        publication: &Publish<'_>,
-        name: &[u8],
-        asker: Asker,
-    ) -> bool {
-        let was_crowded = self.storing.is_crowded();
-        let tag = publication.key.zip(publication.version);
-        let waits = self.storing.join(channel, name, asker)
-            || tag.is_some_and(|tag| self.storing.follow(channel, tag, name, asker));
-        self.unsent.changed |= !was_crowded && self.storing.is_crowded();
-        waits
     }
 
     /// At home: a channel has been made. Whoever is told its position may come back with it after a restart.
     pub(super) fn store_beginning(&mut self, channel: u32) {
         if self.histories.stores(channel) && self.storing.has_room() {
             let entry = self.channels.get(channel);
-            Record::Begun { channel: &entry.name, epoch: entry.epoch }.encode(&mut self.storing.records);
+            self.storing.note(&Record::Begun { channel: &entry.name, epoch: entry.epoch });
         }
     }
 
     /// At home: a channel is about to be forgotten.
     pub(super) fn store_end(&mut self, channel: u32) {
         if self.histories.stores(channel) && self.storing.has_room() {
-            let channel = &self.channels.get(channel).name;
-            Record::Forgotten { channel }.encode(&mut self.storing.records);
+            self.storing.note(&Record::Forgotten { channel: &self.channels.get(channel).name });
         }
     }
 
     /// At home: some of what a channel keeps may have become too old.
     pub(super) fn store_trimming(&mut self, channel: u32) {
         if self.histories.stores(channel) && self.storing.has_room() {
-            let name = &self.channels.get(channel).name;
+            let entry = self.channels.get(channel);
             if let Some(Matters { first, named }) = self.histories.tell_matters(channel, self.now.mono) {
-                Record::Trimmed { channel: name, first, named }.encode(&mut self.storing.records);
+                let (channel, epoch) = (&entry.name, entry.epoch);
+                self.storing.note(&Record::Trimmed { channel, epoch, first, named });
             }
         }
     }
@@ -394,21 +199,22 @@ impl Router {
         while let Some(channel) = self.histories.take_untold() {
             self.store_trimming(channel);
         }
-        self.storing.poll()
+        self.storing.poll(self.now.mono)
     }
 
     /// At home: the publication of this number is not kept any more, a newer one of its key is.
     fn store_superseded(&mut self, channel: u32, offset: u64) {
         // What has no room stays on disk until it is too old, or is found out at the next start.
         if self.storing.has_room() {
-            let channel = &self.channels.get(channel).name;
-            Record::Superseded { channel, offset }.encode(&mut self.storing.records);
+            self.storing.note(&Record::Superseded { channel: &self.channels.get(channel).name, offset });
         }
     }
 
     /// Numbers a publication that is on disk, keeps it, acknowledges it and gives it to all subscribers.
     fn publish_stored(&mut self, pending: &Pending) {
-        let &Pending { channel, at, ref frame, ref name, .. } = pending;
+        let &Pending { channel, at, asker, ref frame, ref name, ref others, .. } = pending;
+        // That of a leaf's client is counted there.
+        self.stats.publications += u64::from(!matches!(asker, Asker::Peer { .. }));
         let offset = self.channels.number(channel);
         let publication = publication(frame).expect("it was encoded here");
         debug_assert_eq!(publication.offset, Some(offset), "what is stored is published in its order");
@@ -416,20 +222,26 @@ impl Router {
         if let Some(before) = self.histories.push(channel, at, &item) {
             self.store_superseded(channel, before);
         }
-        let stale = pending.others.iter().filter_map(|other| Some((&**other.stale.as_ref()?, true)));
-        for (name, stale) in core::iter::once((&**name, false)).chain(stale) {
-            if !name.is_empty() {
-                self.histories.note_fate(channel, self.now.mono, name, Fate { offset, stale });
-            }
+        if !name.is_empty() {
+            // As the store knows it: since it came, however long it has waited.
+            self.histories.note_fate(channel, at, name, Fate { offset, stale: false });
         }
         let epoch = self.channels.get(channel).epoch;
-        self.tell_stored(pending.asker, (epoch, offset), false);
-        for Other { asker, stale } in &pending.others {
-            self.tell_stored(*asker, (epoch, offset), stale.is_some());
-        }
+        self.tell_stored(asker, (epoch, offset), false);
+        others.iter().for_each(|other| self.tell_other(channel, other));
         let meta = self.meta(channel, self.policy(channel), publication.key);
         self.spread_kept(channel, frame, publication, meta);
         self.vacate(channel);
+    }
+
+    /// Tells somebody who was to be told behind a publication.
+    fn tell_other(&mut self, channel: u32, other: &Other) {
+        let &Other { asker, fate, ref name, .. } = other;
+        if !name.is_empty() {
+            self.histories.note_fate(channel, self.now.mono, name, fate);
+        }
+        let epoch = self.channels.get(channel).epoch;
+        self.tell_stored(asker, (epoch, fate.offset), fate.stale);
     }
 
     fn tell_stored(&mut self, asker: Asker, position: (u32, u64), stale: bool) {

@@ -15,8 +15,8 @@ use crate::repeats::Fate;
 use crate::wire::{Ack, ErrorCode, MAX_SAFE, Publish};
 
 use super::commands::{Outcome, Refused};
-use super::durable::Asker;
 use super::publications::{Source, for_subscribers};
+use super::storing::Asker;
 use super::{Router, Slot};
 
 /// Who an idempotency key is of: the same key of somebody else is another one.
@@ -96,32 +96,53 @@ impl Router {
     ) -> Option<Verdict> {
         let (epoch, top) = self.channels.get(channel).position();
         let now = self.now.mono;
-        if !name.is_empty()
-            && let Some(fate) = self.histories.fate(channel, now, name)
-        {
-            return Some(Verdict { epoch, fate, is_new: false });
-        }
+        let known = if name.is_empty() { None } else { self.histories.fate(channel, now, name) };
+        let fate = if let Some(fate) = known {
+            fate
+        } else {
+            if asker.is_some_and(|asker| self.storing.join(channel, name, asker)) {
+                return self.wait_along();
+            }
+            let guard = publication.key.zip(publication.version);
+            let waiting = guard.and_then(|(key, _)| self.storing.newest(channel, key));
+            let stale = guard.is_some_and(|(key, version)| {
+                let newest = match waiting {
+                    Some((_, newest)) => newest,
+                    None => self.histories.get(channel, now).version(key),
+                };
+                newest.is_some_and(|newest| version <= newest)
+            });
+            match (asker, waiting) {
+                (Some(asker), Some((first, _))) if stale => {
+                    self.storing.follow(channel, first, name, asker);
+                    return self.wait_along();
+                }
+                (Some(asker), _) if !stale => {
+                    self.store(channel, publication, name, asker);
+                    return None;
+                }
+                _ => {}
+            }
+            let fate = Fate { offset: if stale { top } else { top + 1 }, stale };
+            if !name.is_empty() {
+                // Of a stale one too: what it was older than may have gone when it comes again.
+                self.histories.note_fate(channel, now, name, fate);
+            }
+            fate
+        };
         if let Some(asker) = asker
-            && self.waits_along(channel, publication, name, asker)
+            && self.storing.holds(channel)
         {
-            return None;
+            self.storing.tell_behind(channel, asker, fate);
+            return self.wait_along();
         }
-        let stale = publication.key.zip(publication.version).is_some_and(|(key, version)| {
-            let newest = self.histories.get(channel, now).version(key);
-            newest.is_some_and(|newest| version <= newest)
-        });
-        if let (Some(asker), false) = (asker, stale) {
-            // That of a leaf's client is counted there.
-            self.stats.publications += u64::from(!matches!(asker, Asker::Peer { .. }));
-            self.store(channel, publication, name, asker);
-            return None;
-        }
-        let fate = Fate { offset: if stale { top } else { top + 1 }, stale };
-        if !name.is_empty() {
-            // Of a stale one too: what it was older than may have gone when it comes again.
-            self.histories.note_fate(channel, now, name, fate);
-        }
-        Some(Verdict { epoch, fate, is_new: !stale })
+        Some(Verdict { epoch, fate, is_new: known.is_none() && !fate.stale })
+    }
+
+    /// No verdict yet. Who waits for another one's publication takes memory as well.
+    fn wait_along(&mut self) -> Option<Verdict> {
+        self.unsent.changed |= self.storing.is_crowded();
+        None
     }
 
     /// At home: does what was decided.

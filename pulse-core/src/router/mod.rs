@@ -1,8 +1,10 @@
 //! One thread's worth of Pulse: every connection and channel of it, from input bytes to output batches.
 //!
 //! This file owns the turn and the life of connections. `requests` answers what clients ask, with `subscriptions`,
-//! `publications`, `guards`, `history`, `durable`, `recovery` and, where a request cannot be decided at once, `waiting`; `commands` does what the host wants; `peers` speaks with other routers; `fanout`
-//! decides which bytes go to whom (with `lists`; `backlog` has what waits), `timer` when a silent connection is looked at.
+//! `publications`, `guards`, `history` (with `histories`; `bound` says what of them is too much), `durable`, `recovery` and,
+//! where a request cannot be decided at once, `waiting`; `commands` does what the host wants; `peers` speaks with other
+//! routers; `fanout` decides which bytes go to whom (with `lists`; `backlog` has what waits), `timer` when a silent
+//! connection is looked at.
 
 mod backlog;
 mod bound;
@@ -10,6 +12,7 @@ mod commands;
 mod durable;
 mod fanout;
 mod guards;
+mod histories;
 mod history;
 mod lists;
 mod moving;
@@ -19,6 +22,7 @@ mod publications;
 mod recovery;
 mod requests;
 mod session;
+mod storing;
 mod subscriptions;
 mod timer;
 mod waiting;
@@ -47,14 +51,14 @@ use crate::{
 };
 
 use bound::Piece;
-use durable::Storing;
 use fanout::Fanout;
-use history::Histories;
+use histories::Histories;
 use lists::Message;
 use peers::Unsent;
 use presence::Crowds;
 use recovery::Replays;
 use session::{Conn, State};
+use storing::Storing;
 use subscriptions::Joining;
 use timer::{Deadlines, Heartbeat};
 
@@ -192,7 +196,7 @@ impl Router {
             // Of the same randomness, but not the hash that places channels.
             histories: Histories::new(mix(!hash_key), history_bytes),
             replays: Replays::default(),
-            storing: Storing::new(config.limits.peer_bytes as usize),
+            storing: Storing::new(config.limits.peer_bytes as usize, mix(!hash_key)),
             outboxes,
             unsent: Unsent::default(),
             fanout: Fanout::new(config.limits.queue_bytes as usize),
@@ -370,7 +374,8 @@ impl Router {
     /// When [`advance`](Self::advance) is due at the latest; `None` while nothing can fall due.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Time> {
-        self.deadlines.next().into_iter().chain(self.crowds.next()).chain(self.histories.next()).min()
+        let kept = [self.histories.next(), self.storing.next()].into_iter().flatten();
+        self.deadlines.next().into_iter().chain(self.crowds.next()).chain(kept).min()
     }
 
     /// Whether the turn holds as much as it should: drain before the next input.

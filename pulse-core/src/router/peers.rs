@@ -99,6 +99,7 @@ impl Router {
             self.unsent.num_blocked -= 1;
         }
         self.unsent.changed = true;
+        self.storing.forget_peer(peer.0);
         for asked in self.outboxes[usize::from(peer.0)].end() {
             if let Asked::Replay { page: true, .. } = asked {
                 self.replays.arrived();

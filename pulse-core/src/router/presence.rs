@@ -349,10 +349,7 @@ impl Router {
         deadline: Time,
     ) {
         let owner = self.config.shards.index;
-        self.people(channel, |presence| {
-            presence.join(owner, client, user, data);
-            presence.gone(client, deadline).expect("it has joined just now");
-        });
+        self.people(channel, |presence| presence.move_in(owner, client, user, data, deadline));
     }
 
     /// Takes what has changed in a channel as told.

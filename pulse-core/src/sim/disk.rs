@@ -166,8 +166,8 @@ impl Disk {
                     stored.publications.retain(|stowed| stowed.offset != offset);
                 }
             }
-            Record::Trimmed { channel, first, named } => {
-                let stored = self.channels.get_mut(channel).filter(|_| first % 4 == 0);
+            Record::Trimmed { channel, epoch, first, named } => {
+                let stored = self.channels.get_mut(channel).filter(|it| it.epoch == epoch && first % 4 == 0);
                 if let Some(stored) = stored {
                     stored.first = first;
                     stored.publications.retain(|stowed| stowed.offset >= first);

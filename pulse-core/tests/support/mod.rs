@@ -356,8 +356,8 @@ impl Disk {
                     stored.entries.retain(|(of, ..)| *of != offset);
                 }
             }
-            Record::Trimmed { channel, first, named } => {
-                if let Some(stored) = self.0.get_mut(channel) {
+            Record::Trimmed { channel, epoch, first, named } => {
+                if let Some(stored) = self.0.get_mut(channel).filter(|it| it.epoch == epoch) {
                     assert!(stored.first <= first && first <= stored.top + 1, "{channel}: {first}");
                     stored.first = first;
                     stored.entries.retain(|(offset, ..)| *offset >= first);

@@ -263,7 +263,9 @@ impl Channel {
             if publication.fate == Fate::Refused || received.iter().any(|&(_, b)| a == b) {
                 continue;
             }
-            let early = matches!(publication.fate, Fate::Accepted(Some(at)) if at < stay.asked.1);
+            // What was acknowledged may still be on its way to a leaf, where it is for those who come meanwhile too.
+            let early = matches!(publication.fate, Fate::Accepted(Some(at)) if at < stay.asked.1)
+                && !weather.overload;
             let late = stay.over.is_some_and(|over| publication.at > over);
             possible += u64::from(!early && !late);
             if publication.at > stay.acked.1 && matches!(publication.fate, Fate::Accepted(_)) {

@@ -92,7 +92,7 @@ impl Book {
 
     /// A publication has one number, and if it was sent again under its idempotency key one in each epoch.
     fn judge_repeats(&self) -> Result<(), Broken> {
-        for ((channel, mark), Sends { count, lives, places }) in &self.publications {
+        for ((channel, mark), Sends { count, places, .. }) in &self.publications {
             let all = if *count > 1 { usize::MAX } else { 1 };
             let mut numbers: BTreeMap<&str, usize> = BTreeMap::new();
             places.iter().for_each(|(epoch, _)| *numbers.entry(epoch).or_default() += 1);

@@ -160,7 +160,11 @@ impl Membership {
             (Wish::Presence(Join), None) => is(true),
             (Wish::Presence(Join | Leave | Update), Some(1008)) => is(false),
             (Wish::Presence(Leave | Update), None) => is(true) && may_be(true),
-            (Wish::Presence(Leave | Update), Some(1015)) => is(true) && may_be(false),
+            (Wish::Presence(Leave | Update), Some(1015)) => {
+                // A home without room refuses a leaf one after the other what it asked in one go.
+                let in_one_go = weather.small && asked.sent.0 < self.pending;
+                (is(true) || in_one_go) && may_be(false)
+            }
             (Wish::Presence(Sync | Count), None) => true,
             (Wish::Unavailable, Some(1014)) => true,
             _ => false,
