@@ -50,8 +50,12 @@ fn leaves_and_their_publishers_wait_for_the_store_of_the_home() {
     assert_eq!(counted, 2, "each is counted where its client is, and nowhere else");
     c.send(publisher, &[publish_with_id(2, &channel, "c"), publish(&channel, "d")]);
     fail(&mut c, 0);
-    assert_eq!((c.sees(publisher), c.sees(at_leaf)), (vec!["error 2 1011".into()], vec![]));
-    assert_eq!(c.router(0).stats().dropped_between, 1, "who asked for no answer is counted");
+    let refused = vec!["error 2 1011".to_string(), "error 0 1011".into()];
+    assert_eq!(
+        (c.sees(publisher), c.sees(at_leaf)),
+        (refused, vec![]),
+        "who asked for no answer is told, too"
+    );
     c.send(publisher, &[publish_with_id(3, &channel, "e")]);
     c.store(&mut disk);
     assert_eq!(
@@ -76,6 +80,24 @@ fn a_publisher_whose_router_is_lost_meanwhile_gets_one_answer() {
     c.send(publisher, &[publish_with_id(2, &channel, "b")]);
     c.store(&mut disk);
     assert!(c.sees(publisher)[0].starts_with("ack 2 at "));
+}
+
+#[test]
+fn who_publishes_without_an_id_at_a_leaf_is_told_only_what_was_not_stored() {
+    let (mut c, mut disk) = (Cluster::new(2, &config()), Disk::default());
+    let channel = safe(&c, 0);
+    let (gone, publisher) = (c.client(1), c.client(1));
+    c.send(publisher, &[publish(&channel, "a")]);
+    c.store(&mut disk);
+    assert_eq!(c.sees(publisher), [""; 0]);
+    c.send(gone, &[publish(&channel, "b")]);
+    c.send(publisher, &[publish(&channel, "c")]);
+    c.settle();
+    c.close(gone);
+    let newcomer = c.client(1);
+    assert_eq!(newcomer.1.slot(), gone.1.slot());
+    fail(&mut c, 0);
+    assert_eq!((c.sees(publisher), c.sees(newcomer)), (vec!["error 0 1011".into()], vec![]));
 }
 
 #[test]

@@ -6,6 +6,7 @@
 use alloc::vec::Vec;
 use core::fmt;
 
+use crate::ConnId;
 use crate::bytes::{Reader, Short, put_bytes, put_str, put_u64};
 use crate::wire::{MAX_SAFE, PresenceAction};
 
@@ -27,7 +28,7 @@ pub enum PeerMessage<'a> {
     },
     /// To the home: number this publication and pass it on. Answered by `Accepted`, unless `ticket` is 0.
     Publish {
-        /// Pairs the answer; 0 wants none.
+        /// Pairs the answer; 0 wants none, and one of [`only_refusal`](Self::only_refusal) no `Accepted`.
         ticket: u64,
         /// Channel name.
         channel: &'a str,
@@ -234,6 +235,9 @@ const RECALL: u8 = 14;
 const RECALLED: u8 = 15;
 const PUBLISH_NAMED: u8 = 16;
 
+/// Of a ticket. What it hides of a connection's id is the highest bit of how often its slot was given out.
+const ONLY_REFUSAL: u64 = 1 << 63;
+
 impl<'a> PeerMessage<'a> {
     /// Appends the message to a parcel.
     ///
@@ -335,6 +339,26 @@ impl<'a> PeerMessage<'a> {
                 out.extend_from_slice(&[BUSY, u8::from(peers) | u8::from(store) << 1]);
             }
         }
+    }
+
+    /// The ticket of a publication of which its sender wants to know only if it is refused. Nothing has to be remembered for it: the
+    /// ticket itself says who that is.
+    ///
+    /// ```
+    /// use pulse_core::{ConnId, PeerMessage};
+    ///
+    /// let ticket = PeerMessage::only_refusal(ConnId::new(7, 3));
+    /// assert!(PeerMessage::wants_only_refusal(ticket) && !PeerMessage::wants_only_refusal(7));
+    /// ```
+    #[must_use]
+    pub fn only_refusal(conn: ConnId) -> u64 {
+        ONLY_REFUSAL | conn.to_bits()
+    }
+
+    /// Whether a ticket is one of [`only_refusal`](Self::only_refusal). Others are counted from 1 and never come so far.
+    #[must_use]
+    pub fn wants_only_refusal(ticket: u64) -> bool {
+        ticket & ONLY_REFUSAL != 0
     }
 
     /// The ticket, 0 for none, and the channel of what only the channel's home can do.

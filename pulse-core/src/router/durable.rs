@@ -253,9 +253,7 @@ impl Router {
                 }
             }
             Asker::Client { id: None, .. } | Asker::Peer { ticket: 0, .. } => {}
-            Asker::Peer { from, ticket } => {
-                self.say(from, PeerMessage::Accepted { ticket, position: Some(position), stale });
-            }
+            Asker::Peer { from, ticket } => self.accept(from, ticket, Some(position), stale),
             Asker::Host { ticket } => {
                 let (epoch, offset) = position;
                 let epoch = EpochText::new(epoch).as_str().into();

@@ -202,10 +202,8 @@ impl Router {
         };
         let asker = stores.then_some(Asker::Peer { from, ticket });
         let Some(verdict) = self.judge_publication(channel, publication, name, asker) else { return };
-        if ticket != 0 {
-            let Verdict { epoch, fate: Fate { offset, stale }, .. } = verdict;
-            self.say(from, PeerMessage::Accepted { ticket, position: Some((epoch, offset)), stale });
-        }
+        let Verdict { epoch, fate: Fate { offset, stale }, .. } = verdict;
+        self.accept(from, ticket, Some((epoch, offset)), stale);
         self.settle_publication(channel, publication, &verdict);
     }
 

@@ -314,6 +314,13 @@ impl Router {
         }
     }
 
+    /// Tells a leaf that its client's publication is taken, if it wants to know.
+    pub(super) fn accept(&mut self, from: u16, ticket: u64, position: Option<(u32, u64)>, stale: bool) {
+        if ticket != 0 && !PeerMessage::wants_only_refusal(ticket) {
+            self.say(from, PeerMessage::Accepted { ticket, position, stale });
+        }
+    }
+
     fn on_subscribe(&mut self, from: u16, ticket: u64, name: &str) {
         let hash = self.channels.hash(name);
         let channel = match self.channels.find(hash, name) {
@@ -350,9 +357,7 @@ impl Router {
             self.on_publish_to_keep(from, ticket, name, &publication.ok_or(BadParcel)?);
             return Ok(());
         }
-        if ticket != 0 {
-            self.say(from, PeerMessage::Accepted { ticket, position: None, stale: false });
-        }
+        self.accept(from, ticket, None, false);
         if let Some(channel) = self.find(channel) {
             let policy = self.policy(channel);
             let decoded = self.decode(policy, frame)?;
@@ -397,6 +402,12 @@ impl Router {
     }
 
     fn on_refused(&mut self, from: u16, ticket: u64, code: ErrorCode) {
+        if PeerMessage::wants_only_refusal(ticket) {
+            if let Some(slot) = self.open_slot_of(ticket) {
+                self.refuse(slot, 0, code, code.text());
+            }
+            return;
+        }
         match self.answered(from, ticket) {
             Some(asked @ (Asked::Client { conn, id } | Asked::Join { conn, id, .. })) => {
                 let Some(slot) = self.open_slot(conn) else { return };
@@ -421,6 +432,14 @@ impl Router {
         let inside = self.channels.get(channel).subscribers.iter().map(|subscriber| subscriber.slot);
         let slots: Vec<Slot> = inside.chain(self.replays.slots(channel)).collect();
         slots.into_iter().for_each(|slot| self.expel(slot, channel, code));
+    }
+
+    /// The connection that a ticket of [`PeerMessage::only_refusal`] is of, if it still takes answers.
+    fn open_slot_of(&self, ticket: u64) -> Option<Slot> {
+        let slot = ticket as Slot;
+        let conn = self.conns.get(slot as usize).filter(|conn| conn.state == State::Open)?;
+        let is_it = PeerMessage::only_refusal(ConnId::new(slot, conn.generation)) == ticket;
+        is_it.then_some(slot)
     }
 
     fn on_publication(&mut self, name: &str, offset: u64, frame: &[u8]) -> Result<(), BadParcel> {

@@ -62,7 +62,7 @@ impl Router {
                 return self.wait_for_store_of(slot, home);
             }
             let name = self.name_at_home(slot, request, &rules);
-            return self.publish_away(slot, home, request.id, &publication, &name);
+            return self.publish_away(slot, home, request.id, &publication, &name, rules.history().is_some());
         }
         if let Some(leaf) = known.and_then(|channel| self.crowded_leaf(channel)) {
             return self.wait_for_peer(slot, leaf);
@@ -86,7 +86,7 @@ impl Router {
         Flow::On
     }
 
-    /// Hands a publication to the home of its channel.
+    /// Hands a publication to the home of its channel, which refuses none of those that are not `kept`.
     fn publish_away(
         &mut self,
         slot: Slot,
@@ -94,13 +94,18 @@ impl Router {
         id: Option<u64>,
         publication: &Publish<'_>,
         name: &[u8],
+        kept: bool,
     ) -> Flow {
         if let Some(flow) = self.out_of_reach(slot, id.unwrap_or(0), home) {
             return flow;
         }
         self.stats.publications += 1;
         let conn = self.id(slot);
-        let ticket = id.map_or(0, |id| self.outboxes[usize::from(home)].ask(Asked::Client { conn, id }));
+        let ticket = match id {
+            Some(id) => self.outboxes[usize::from(home)].ask(Asked::Client { conn, id }),
+            None if kept => PeerMessage::only_refusal(conn),
+            None => 0,
+        };
         Self::send(&mut self.outboxes, &mut self.unsent, home, |out| {
             put_publish(out, ticket, publication.channel, name, |out| publication.encode(out));
         });
