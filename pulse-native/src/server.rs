@@ -333,7 +333,7 @@ impl Server {
                 served.recv().await;
             }
             (self.ready)();
-            future::pending::<()>().await
+            future::pending::<()>().await;
         };
         let early = tokio::select! {
             () = shutdown => None,
