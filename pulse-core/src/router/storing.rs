@@ -244,7 +244,7 @@ impl Storing {
         self.pending.push_back(pending);
     }
 
-    /// The publication that waits for the longest time, with its place.
+    /// The publication that waits for the longest time; it waits no more.
     pub(super) fn pop(&mut self) -> Option<Pending> {
         let pending = self.pending.pop_front()?;
         let (channel, at) = (pending.channel, self.gone);

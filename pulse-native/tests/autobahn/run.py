@@ -99,7 +99,8 @@ class Match(WebSocketClientFactory):
     def __init__(self, url, cases):
         super().__init__(url)
         # A client that finds a fault closes with a code, as the specification asks.
-        self.setProtocolOptions(failByDrop=False)
+        # autobahn gives a server one second to answer a close and to end the connection, which a busy machine may take by itself.
+        self.setProtocolOptions(failByDrop=False, closeHandshakeTimeout=10, serverConnectionDropTimeout=10)
         self.cases = cases
         self.played = []
         self.trouble = None
