@@ -17,7 +17,7 @@ use crate::{Effect, ImportError, Now, Outcome, Record, Refused, Stored, Time};
 
 use super::Router;
 use super::histories::Matters;
-use super::history::publication;
+use super::history::{item_behind, publication};
 use super::storing::{Asker, Other, Pending};
 
 /// What [`Router::restore`] has done with a channel.
@@ -93,14 +93,9 @@ impl Router {
         let below = below.ok_or(ImportError::Malformed)?;
         let (mut last, mut items) = (below, Vec::with_capacity(publications.len()));
         for (_, frame) in publications {
-            let publication = publication(frame).map_err(|_| ImportError::Malformed)?;
-            let offset = publication.offset.filter(|offset| *offset > last);
-            let (Some(offset), Some(_), true) = (offset, publication.time, publication.channel == channel)
-            else {
-                return Err(ImportError::Malformed);
-            };
-            items.push(Item::new(&publication, frame));
-            last = offset;
+            let item = item_behind(channel, last, frame).map_err(|_| ImportError::Malformed)?;
+            last = item.offset;
+            items.push(item);
         }
         let rises = names.windows(2).all(|pair| pair[0].0 < pair[1].0);
         // The newest is kept, or nothing is.
@@ -162,10 +157,8 @@ impl Router {
         };
         let (to, epoch) = (&entry.name, entry.epoch);
         let record = Record::Publication { channel: to, epoch, offset, time, name, frame: &frame };
-        let was_crowded = self.storing.is_crowded();
         self.storing.push(&record, pending);
         self.store_trimming(channel);
-        self.unsent.changed |= !was_crowded && self.storing.is_crowded();
     }
 
     /// At home: a channel has been made. Whoever is told its position may come back with it after a restart.

@@ -119,7 +119,7 @@ impl Router {
                 }
                 (Some(asker), _) if !stale => {
                     self.store(channel, publication, name, asker);
-                    return None;
+                    return self.wait_along();
                 }
                 _ => {}
             }
@@ -139,7 +139,7 @@ impl Router {
         Some(Verdict { epoch, fate, is_new: known.is_none() && !fate.stale })
     }
 
-    /// No verdict yet. Who waits for another one's publication takes memory as well.
+    /// No verdict yet: it waits for the store, and so may all others have to.
     fn wait_along(&mut self) -> Option<Verdict> {
         self.unsent.changed |= self.storing.is_crowded();
         None

@@ -203,6 +203,17 @@ fn encode_page<'f>(
     page
 }
 
+/// A kept publication that is taken over: one of this channel, numbered behind the last one, with its time.
+pub(super) fn item_behind<'a>(channel: &str, last: u64, frame: &'a [u8]) -> Result<Item<'a>, BadParcel> {
+    let publication = publication(frame)?;
+    let is_behind = publication.offset.is_some_and(|offset| offset > last);
+    if is_behind && publication.time.is_some() && publication.channel == channel {
+        Ok(Item::new(&publication, frame))
+    } else {
+        Err(BadParcel)
+    }
+}
+
 /// The publication that a frame is.
 pub(super) fn publication(frame: &[u8]) -> Result<Publish<'_>, BadParcel> {
     match first(frame)? {

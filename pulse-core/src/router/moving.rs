@@ -17,7 +17,7 @@ use crate::repeats::Fate;
 use crate::wire::{ErrorCode, Frame, Gap, MAX_SAFE, Unsubscribed, Value};
 use crate::{ConnId, Dialect, Link, Time};
 
-use super::history::publication;
+use super::history::item_behind;
 use super::session::State;
 use super::{Router, Slot};
 
@@ -453,13 +453,9 @@ fn read_kept<'a>(r: &mut Reader<'a>, channel: &str, top: u64) -> Result<(u64, Ve
     let (mut last, mut kept) = (floor, Vec::new());
     for _ in 0..r.u64()? {
         let (age, frame) = (r.u64()?, r.bytes()?);
-        let publication = publication(frame).map_err(|_| ImportError::Malformed)?;
-        let offset = publication.offset.filter(|offset| *offset > last);
-        let (Some(offset), Some(_), true) = (offset, publication.time, publication.channel == channel) else {
-            return Err(ImportError::Malformed);
-        };
-        kept.push(Kept { age, item: Item::new(&publication, frame) });
-        last = offset;
+        let item = item_behind(channel, last, frame).map_err(|_| ImportError::Malformed)?;
+        last = item.offset;
+        kept.push(Kept { age, item });
     }
     // The newest is kept, or nothing is.
     if last == top { Ok((floor, kept)) } else { Err(ImportError::Malformed) }
