@@ -154,26 +154,14 @@ fn write(store: &Store, sink: &mut Sink<'_>) -> Result<Totals, BackupError> {
         let offsets = [channel.first.to_be_bytes(), channel.top.to_be_bytes()];
         sink.put(&[&[CHANNEL], &lengths[0], &lengths[1], name, epoch, &offsets[0], &offsets[1]])?;
         totals.channels += 1;
-        let mut from = 0;
-        loop {
+        totals.entries += sink.rows(ENTRY, |from| {
             let piece = store.load(&channel.name, from, PIECE_ROWS)?;
-            let Some(last) = piece.last() else { break };
-            from = last.offset + 1;
-            totals.entries += piece.len() as u64;
-            for Kept { offset, time, frame } in &piece {
-                sink.row(ENTRY, *offset, *time, frame)?;
-            }
-        }
-        from = 0;
-        loop {
+            Ok(piece.into_iter().map(|Kept { offset, time, frame }| (offset, time, frame)).collect())
+        })?;
+        totals.names += sink.rows(NAME, |from| {
             let piece = store.names(&channel.name, from, PIECE_ROWS)?;
-            let Some(last) = piece.last() else { break };
-            from = last.offset + 1;
-            totals.names += piece.len() as u64;
-            for Named { offset, time, name } in &piece {
-                sink.row(NAME, *offset, *time, name)?;
-            }
-        }
+            Ok(piece.into_iter().map(|Named { offset, time, name }| (offset, time, name)).collect())
+        })?;
     }
     let Totals { channels, entries, names } = totals;
     let [channels, entries, names] = [channels, entries, names].map(u64::to_be_bytes);
@@ -196,6 +184,24 @@ impl Sink<'_> {
             self.file.write_all(part).map_err(|source| self.io(source))?;
         }
         Ok(())
+    }
+
+    /// Writes all rows of a kind, as pieces that begin at the offset asked for; returns how many there are.
+    fn rows(
+        &mut self,
+        kind: u8,
+        piece: impl Fn(u64) -> Result<Vec<(u64, u64, Vec<u8>)>, StoreError>,
+    ) -> Result<u64, BackupError> {
+        let (mut from, mut count) = (0, 0);
+        loop {
+            let rows = piece(from)?;
+            let Some((last, ..)) = rows.last() else { return Ok(count) };
+            from = last + 1;
+            count += rows.len() as u64;
+            for (offset, time, bytes) in &rows {
+                self.row(kind, *offset, *time, bytes)?;
+            }
+        }
     }
 
     fn row(&mut self, kind: u8, offset: u64, time: u64, bytes: &[u8]) -> Result<(), BackupError> {
