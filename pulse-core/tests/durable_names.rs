@@ -39,6 +39,11 @@ fn restarted(config: &Config, disk: &Disk, after_ms: u64) -> World {
     w
 }
 
+/// The numbers of the publications whose names are on disk.
+fn named_on_disk(disk: &Disk) -> Vec<u64> {
+    disk.0[X].names.iter().map(|(number, ..)| *number).collect()
+}
+
 #[test]
 fn a_repeat_is_known_after_a_restart_and_published_once() {
     let config = config(60_000);
@@ -84,8 +89,7 @@ fn a_name_outlives_its_publication_and_goes_from_the_disk_when_its_window_ends()
     w.send(a, &named(3, "a"));
     w.store(&mut disk);
     assert!(w.sees(a)[0].ends_with(":6"), "and is over then");
-    let numbers: Vec<u64> = disk.0[X].names.iter().map(|(number, ..)| *number).collect();
-    assert_eq!(numbers, [6], "the one before is gone from the disk");
+    assert_eq!(named_on_disk(&disk), [6], "the one before is gone from the disk");
     w.advance(WINDOW_MS + elapsed);
     w.store(&mut disk);
     assert_eq!(disk.0[X].names, [], "a name goes though nothing comes");
@@ -108,8 +112,7 @@ fn what_is_too_old_at_a_restart_is_not_known_and_gone() {
     w.store(&mut disk);
     let offsets: Vec<String> = w.sees(a).iter().map(|ack| ack[ack.len() - 1..].into()).collect();
     assert_eq!(offsets, ["2", "3"]);
-    let numbers: Vec<u64> = disk.0[X].names.iter().map(|(number, ..)| *number).collect();
-    assert_eq!(numbers, [2, 3]);
+    assert_eq!(named_on_disk(&disk), [2, 3]);
 }
 
 #[test]

@@ -161,18 +161,23 @@ fn an_answer_of_an_earlier_session_is_not_taken_for_one_of_this() {
     assert_eq!(c.sees(publisher), [""; 0], "nothing of it is on disk: disk has {:?}", disk.numbers(&other));
 }
 
+/// The disk fails just when what is on it has become too old, and works for a long time after that.
+fn fail_when_all_is_too_old(w: &mut World, disk: &mut Disk) {
+    w.advance(10_000);
+    fail(w);
+    for _ in 0..100 {
+        w.advance(10_000);
+        w.store(disk);
+    }
+}
+
 #[test]
 fn what_is_too_old_goes_from_the_disk_though_the_disk_failed_once() {
     let (mut w, mut disk) = (World::new(config_of(rules())), Disk::default());
     let a = w.client();
     w.send_all(a, &[subscribe(1, X), publish(X, "secret")]);
     w.store(&mut disk);
-    w.advance(10_000);
-    fail(&mut w);
-    for _ in 0..100 {
-        w.advance(10_000);
-        w.store(&mut disk);
-    }
+    fail_when_all_is_too_old(&mut w, &mut disk);
     assert_eq!(disk.numbers(X), [0; 0], "its time was over long ago");
 }
 
@@ -182,12 +187,7 @@ fn what_is_forgotten_goes_from_the_disk_though_the_disk_failed_once() {
     let a = w.client();
     w.send(a, &publish(X, "secret"));
     w.store(&mut disk);
-    w.advance(10_000);
-    fail(&mut w);
-    for _ in 0..100 {
-        w.advance(10_000);
-        w.store(&mut disk);
-    }
+    fail_when_all_is_too_old(&mut w, &mut disk);
     assert_eq!((w.router.top(X), disk.0.len()), (None, 0));
 }
 
